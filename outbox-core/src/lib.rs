@@ -1,0 +1,31 @@
+//! The broker-agnostic core of a transactional outbox.
+//!
+//! A service stores a [`Message`] in the transaction that changes its data. A relay reads what was
+//! committed from a [`Store`] and hands it to a [`Publisher`]. This crate defines the three, and
+//! the relay: a state machine without I/O in [`relay`], and its driver on tokio.
+
+mod admin;
+mod error;
+mod limits;
+mod message;
+mod partition;
+mod publisher;
+mod reason;
+mod store;
+#[cfg(feature = "tokio")]
+mod waker;
+
+pub use admin::{Admin, DeadFilter, DeadLetter, PartitionStats, Stats};
+pub use error::{StoreError, StoreErrorKind};
+pub use limits::{InvalidMessage, Limits};
+pub use message::{Message, MessageBuilder, MessageParts};
+pub use partition::Partition;
+pub use publisher::{BatchLimits, Ordering, Outcome, Publisher};
+pub use reason::Reason;
+pub use store::{
+    Epoch, Fate, FetchRequest, LaneRead, Lease, LeaseReport, LeaseRequest, LiveRelay, Page,
+    PartitionRead, RelayId, RereadRequest, RowBehind, RowRef, Seq, SettleReport, SettleRequest,
+    Store, StoredRow, TxId, Verdict, VerdictAnswer, Visibility,
+};
+#[cfg(feature = "tokio")]
+pub use waker::Waker;

@@ -1,0 +1,87 @@
+//! The contract of a broker adapter.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::{Message, Reason};
+
+/// Sends messages to a broker.
+///
+/// `publish`:
+/// - answers for each message on its own, by writing `outcomes[i]` for `batch[i]`; what it does
+///   not write stays [`Outcome::Unknown`];
+/// - writes [`Outcome::Delivered`] only once the broker has acknowledged the message as durably
+///   as it was asked to;
+/// - writes an outcome as soon as it is known: the caller owns `outcomes`, so that what was
+///   confirmed survives when the call is dropped at its deadline or panics;
+/// - sends no byte of these messages for the first time after it has returned or was dropped;
+/// - accepts the messages of one key in the batch's order, and keeps what
+///   [`ordering`](Publisher::ordering) declares when one of them fails;
+/// - may be called several times at once; the relay never has one key in two calls;
+/// - sends each batch at most once: retrying is the relay's.
+#[async_trait]
+pub trait Publisher: Send + Sync {
+    /// What the broker's client really keeps when a message in the middle of a batch fails.
+    fn ordering(&self) -> Ordering {
+        Ordering::Independent
+    }
+
+    /// The largest batch that one call takes.
+    fn limits(&self) -> BatchLimits {
+        BatchLimits::default()
+    }
+
+    /// Sends `batch`, at the latest until `deadline`.
+    async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]);
+
+    /// Says whether the broker can be used now, for readiness checks.
+    async fn check(&self) -> Result<(), Reason>;
+
+    /// Flushes and disconnects. Publishing afterwards gives [`Outcome::Unavailable`].
+    async fn close(&self) -> Result<(), Reason>;
+}
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The broker has it, as durably as it was asked to.
+    Delivered,
+    /// This message failed this time: an attempt counts, and it is tried again later.
+    Failed(Reason),
+    /// This message can never be published: too large, or no such destination.
+    Rejected(Reason),
+    /// The broker asks to wait that long; no attempt counts.
+    Throttled(Duration),
+    /// The broker, not the message: no attempt counts, and the destination rests.
+    Unavailable(Reason),
+    /// No answer in time. The broker may have it.
+    Unknown,
+}
+
+/// What holds within one call of [`Publisher::publish`] for messages of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// A message may be accepted though one before it was not: the relay sends one message of a
+    /// lane at a time.
+    #[default]
+    Independent,
+    /// If one message of a key isn't accepted, none after it is: the relay sends runs.
+    PrefixPerKey,
+}
+
+/// How much one call of [`Publisher::publish`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Messages, at least 1.
+    pub messages: usize,
+    /// Bytes by [`Message::size`]. A single message is sent whatever its size.
+    pub bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { messages: 500, bytes: 4 * 1024 * 1024 }
+    }
+}

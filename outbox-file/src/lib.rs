@@ -1,0 +1,1 @@
+//! Publishes outbox messages as JSON lines to a file or standard output.

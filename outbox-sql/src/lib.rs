@@ -1,0 +1,1 @@
+//! All SQL of a transactional outbox, once, for every ORM adapter.

@@ -1,0 +1,1 @@
+//! Transactional outbox in PostgreSQL, MariaDB, MySQL and SQLite through sqlx.

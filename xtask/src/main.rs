@@ -1,0 +1,3 @@
+//! Everything a developer of this workspace runs.
+
+fn main() {}
