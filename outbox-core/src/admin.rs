@@ -65,7 +65,8 @@ pub struct DeadLetter {
 pub struct Stats {
     /// Pending messages.
     pub depth: u64,
-    /// The age of the oldest pending message, by the database's clock.
+    /// The age of the oldest pending message: from its creation, by its producer's clock, to now,
+    /// by the database's.
     pub oldest_age: Option<Duration>,
     /// Dead letters.
     pub dead: u64,

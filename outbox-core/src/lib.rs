@@ -5,17 +5,20 @@
 //! the relay: a state machine without I/O in [`relay`], and its driver on tokio.
 
 mod admin;
+#[cfg(feature = "tokio")]
+mod driver;
 mod error;
 mod limits;
 mod message;
 mod partition;
 mod publisher;
 mod reason;
+pub mod relay;
 mod store;
-#[cfg(feature = "tokio")]
-mod waker;
 
 pub use admin::{Admin, DeadFilter, DeadLetter, PartitionStats, Stats};
+#[cfg(feature = "tokio")]
+pub use driver::{Ending, Health, Observer, Relay, RelayBuilder, Waker};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{InvalidMessage, Limits};
 pub use message::{Message, MessageBuilder, MessageParts};
@@ -27,5 +30,3 @@ pub use store::{
     PartitionRead, RelayId, RereadRequest, RowBehind, RowRef, Seq, SettleReport, SettleRequest,
     Store, StoredRow, TxId, Verdict, VerdictAnswer, Visibility,
 };
-#[cfg(feature = "tokio")]
-pub use waker::Waker;

@@ -67,7 +67,8 @@ pub enum Ordering {
     /// lane at a time.
     #[default]
     Independent,
-    /// If one message of a key isn't accepted, none after it is: the relay sends runs.
+    /// If one message of a key isn't accepted, none after it is: the relay sends runs. Whatever
+    /// outcome is given for those after it, the relay lets the first one decide.
     PrefixPerKey,
 }
 

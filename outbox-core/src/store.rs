@@ -48,14 +48,16 @@ pub trait Store: Send + Sync {
 
     /// Reads rows of single keys again, per lane `from <= seq <= to`, ascending, at most `limit`,
     /// and no more once their payloads have reached `bytes` (a first row always comes). A lane
-    /// without a key is the one row without a key at `from`.
+    /// without a key is the one row without a key at `from`. Lanes may come in any order.
     async fn reread(&self, request: &RereadRequest) -> Result<Vec<StoredRow>, StoreError>;
 
     /// Writes down what became of messages:
     /// - `delivered`: the row with that partition, seq *and* id is removed, whoever owns it; it is
     ///   no error if it has gone;
     /// - a verdict changes its row only if the relay owns the partition under that epoch, which
-    ///   the check holds until it commits; `attempts` is set, not added to;
+    ///   the check holds until it commits; a lease that has run out, but that nobody took, is
+    ///   still owned; `attempts` is set, not added to;
+    /// - where both the epoch is lost and the row has gone, either answer may come;
     /// - `Dead` moves the row to the dead letters.
     async fn settle(&self, request: &SettleRequest) -> Result<SettleReport, StoreError>;
 }
@@ -186,7 +188,7 @@ pub struct Page {
     pub xmin: Option<TxId>,
     /// The generation of each partition asked for: it changes when rows were put back in front.
     pub generations: Vec<(Partition, i64)>,
-    /// There are partitions that nobody owns.
+    /// There are partitions without a live owner.
     pub vacant: bool,
 }
 

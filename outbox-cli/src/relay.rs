@@ -1,0 +1,192 @@
+//! `outbox relay`
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use outbox::{
+    Admin, Backoff, CancellationToken, Ending, Event, Observer, RelayConfig, RetryPolicy,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::connect::StoreArgs;
+use crate::exit::{Exit, Failure};
+use crate::output::tell;
+use crate::span;
+
+/// Publishes what was committed. Any number of relays may run; they share the partitions.
+///
+/// SIGTERM or SIGINT: finishes what is on its way, hands the partitions to the other relays and
+/// ends with code 0. A second signal stops at once.
+#[derive(Args)]
+pub(crate) struct Relay {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// The broker: stdout: or file:PATH
+    #[arg(long, env = "OUTBOX_BROKER", hide_env_values = true, value_name = "URL")]
+    broker: String,
+
+    /// Stop when nothing is pending any more
+    #[arg(long)]
+    drain: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// How long partitions stay with a relay that has died
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "20s")]
+    lease: Duration,
+
+    /// The longest that publishing a batch may take; at most half the lease, which is the default
+    /// up to 10s
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+    publish_timeout: Option<Duration>,
+
+    /// How long to wait between polls after activity
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "5ms")]
+    poll_min: Duration,
+
+    /// How long to wait between polls when idle
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "500ms")]
+    poll_max: Duration,
+
+    /// After that many failed attempts a message becomes a dead letter
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    max_attempts: u32,
+
+    /// The longest wait before the second attempt; it doubles each time
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "200ms")]
+    retry_min: Duration,
+
+    /// No wait between attempts is longer
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "2m")]
+    retry_max: Duration,
+
+    /// The most messages held in memory
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    window: usize,
+
+    /// How long finishing may take after a signal
+    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "10s")]
+    stop_timeout: Duration,
+}
+
+impl Relay {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut signals = Signals::new()?;
+        let config = self.settings.config();
+        config.validate().map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let store = self.store.connect().await?;
+        let publisher = outbox::connect_publisher(&self.broker).await?;
+
+        let caught_up = Arc::new(CaughtUp::default());
+        let relay = outbox::Relay::builder(store.store(), Arc::clone(&publisher))
+            .config(config)
+            .waker(store.waker())
+            .drain_timeout(self.settings.stop_timeout)
+            .observer(Arc::clone(&caught_up) as _)
+            .build()
+            .map_err(|error| Failure::of(Exit::Usage, &error))?;
+
+        let stop = CancellationToken::new();
+        let stopping = async {
+            if self.drain {
+                tokio::select! {
+                    drained = drained(&caught_up, store.admin()) => drained?,
+                    () = signals.next() => {}
+                }
+            } else {
+                signals.next().await;
+            }
+            stop.cancel();
+            signals.next().await;
+            Err(Failure::new(Exit::Failed, "stopped at once, by a second signal")
+                .remedy("leases run out by themselves; some messages may be published again"))
+        };
+        let ending = tokio::select! {
+            ending = relay.run(stop.clone()) => ending,
+            stopped = stopping => return stopped,
+        };
+        let closed = publisher.close().await;
+        if ending == Ending::Abrupt {
+            return Err(Failure::new(Exit::Failed, "finishing took longer than --stop-timeout")
+                .remedy("leases run out by themselves; some messages may be published again"));
+        }
+        closed.map_err(|reason| Failure::new(Exit::Broker, format!("closing the broker: {reason}")))
+    }
+}
+
+impl Settings {
+    fn config(&self) -> RelayConfig {
+        let publish_timeout =
+            self.publish_timeout.unwrap_or((self.lease / 2).min(Duration::from_secs(10)));
+        RelayConfig {
+            lease: self.lease,
+            publish_timeout,
+            window_messages: self.window,
+            retry: RetryPolicy {
+                max_attempts: self.max_attempts,
+                backoff: Backoff { first: self.retry_min, cap: self.retry_max },
+            },
+            poll: Backoff { first: self.poll_min, cap: self.poll_max },
+            ..RelayConfig::default()
+        }
+    }
+}
+
+/// Both signals that ask to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Notifies when the relay has nothing more to read.
+#[derive(Default)]
+struct CaughtUp(Notify);
+
+impl Observer for CaughtUp {
+    fn observe(&self, event: &Event) {
+        if *event == Event::CaughtUp {
+            self.0.notify_one();
+        }
+    }
+}
+
+/// Waits until nothing is pending in the whole outbox. That this relay has caught up is the time
+/// to ask, not the answer: other relays own partitions too, and may own all of them.
+async fn drained(caught_up: &CaughtUp, admin: Arc<dyn Admin>) -> Result<(), Failure> {
+    const ASK_AGAIN: Duration = Duration::from_secs(1);
+    loop {
+        let _ = tokio::time::timeout(ASK_AGAIN, caught_up.0.notified()).await;
+        match admin.stats().await {
+            Ok(stats) if stats.depth == 0 => {
+                tell("nothing is pending any more");
+                return Ok(());
+            }
+            Ok(_) => {}
+            // The relay waits for a database that is away; so does this.
+            Err(error) if error.kind() == outbox::StoreErrorKind::Unavailable => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

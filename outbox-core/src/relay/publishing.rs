@@ -1,0 +1,338 @@
+//! Publishing: which messages travel together, and what their outcomes mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::command::{Batch, BatchId, Command, Destination, Event};
+use super::lanes::{Hold, HoldState, LaneId};
+use super::machine::Machine;
+use super::window::{EntryId, EntryState};
+use crate::{Ordering, Outcome, Reason};
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    destination: Destination,
+    entries: Vec<EntryId>,
+    started: Duration,
+    /// What the destination had delivered when it started.
+    delivered_before: u64,
+}
+
+/// What a message that was not delivered is due.
+enum Judgement {
+    /// An attempt has failed.
+    Attempt(Reason),
+    /// It will never succeed.
+    Reject(Reason),
+    /// It goes back to the front of its lane, nothing counted.
+    Again,
+}
+
+impl Machine {
+    pub(super) fn next_publish(&mut self, now: Duration) -> Option<Command> {
+        if self.stopping.is_some() {
+            return None;
+        }
+        (0..self.destinations.len()).find_map(|index| {
+            let entries = self.next_batch(now, index);
+            (!entries.is_empty()).then(|| Command::Publish(self.launch(now, index, entries)))
+        })
+    }
+
+    pub(super) fn publish_timeout(&self) -> Option<Duration> {
+        if self.stopping.is_some() {
+            return None;
+        }
+        let waiting = self.destinations.iter().filter(|state| {
+            !state.ready.is_empty() && state.flying < state.allowance(self.config.concurrency).0
+        });
+        waiting.filter_map(super::breaker::DestinationState::rests_until).min()
+    }
+
+    fn next_batch(&mut self, now: Duration, index: usize) -> Vec<EntryId> {
+        let mut batch = Vec::new();
+        let state = &self.destinations[index];
+        let (flights, mut room) = state.allowance(self.config.concurrency);
+        if state.flying >= flights || state.rests_until().is_none_or(|until| now < until) {
+            return batch;
+        }
+        let mut bytes = state.spec.limits.bytes;
+        while batch.len() < room {
+            let Some(lane) = self.destinations[index].ready.pop_front() else { break };
+            if !self.leases.may_publish(self.lanes.get(lane).key.partition, now) {
+                // It is listed again when the lease has been renewed.
+                self.lanes.get_mut(lane).listed = false;
+                self.lanes.tidy(lane, now);
+                continue;
+            }
+            if !self.take_run(lane, &mut batch, &mut room, &mut bytes) {
+                self.destinations[index].ready.push_front(lane);
+                break;
+            }
+        }
+        batch
+    }
+
+    /// Moves the front of a lane into the batch, as far as it fits. Returns false if nothing did.
+    fn take_run(
+        &mut self,
+        lane_id: LaneId,
+        batch: &mut Vec<EntryId>,
+        room: &mut usize,
+        bytes: &mut usize,
+    ) -> bool {
+        let lane = self.lanes.get_mut(lane_id);
+        let ordering = self.destinations[lane.key.destination.0 as usize].spec.ordering;
+        let longest = if ordering == Ordering::PrefixPerKey { usize::MAX } else { 1 };
+        let before = batch.len();
+        let mut full = false;
+        while let Some(id) = lane.queue.front().copied() {
+            if batch.len() - before == longest {
+                break;
+            }
+            let entry = self.window.get_mut(id);
+            let size = entry.message.size();
+            let fits = batch.len() < (*room).min(entry.batch_cap);
+            if !fits || (size > *bytes && !batch.is_empty()) {
+                full = true;
+                break;
+            }
+            *room = (*room).min(entry.batch_cap);
+            *bytes = bytes.saturating_sub(size);
+            entry.state = EntryState::Flying;
+            lane.queue.pop_front();
+            lane.busy += 1;
+            batch.push(id);
+        }
+        if batch.len() == before && full {
+            return false;
+        }
+        lane.listed = false;
+        if full {
+            *room = batch.len();
+        }
+        self.lanes.tidy(lane_id, Duration::ZERO);
+        true
+    }
+
+    fn launch(&mut self, now: Duration, index: usize, entries: Vec<EntryId>) -> Batch {
+        let id = BatchId(self.next_batch);
+        self.next_batch += 1;
+        let messages =
+            entries.iter().map(|entry| Arc::clone(&self.window.get(*entry).message)).collect();
+        let destination = Destination(u16::try_from(index).expect("destinations are few"));
+        let state = &mut self.destinations[index];
+        state.start();
+        let delivered_before = state.delivered;
+        self.flights.insert(id, Flight { destination, entries, started: now, delivered_before });
+        Batch { id, destination, messages, deadline: now + self.config.publish_timeout }
+    }
+
+    pub(super) fn published(&mut self, now: Duration, id: BatchId, mut outcomes: Vec<Outcome>) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        outcomes.resize(flight.entries.len(), Outcome::Unknown);
+        let index = flight.destination.0 as usize;
+        let delivered = outcomes.iter().filter(|o| **o == Outcome::Delivered).count();
+        let state = &mut self.destinations[index];
+        state.flying -= 1;
+        state.delivered += delivered as u64;
+        self.tell(Event::Published {
+            destination: flight.destination,
+            delivered,
+            failed: flight.entries.len() - delivered,
+            took: now.saturating_sub(flight.started),
+        });
+        let mut news = News::default();
+        let mut settled = Vec::with_capacity(flight.entries.len());
+        for (entry, outcome) in flight.entries.iter().zip(outcomes) {
+            let judgement = self.judge(&flight, *entry, outcome, &mut news);
+            settled.push((*entry, judgement));
+        }
+        let mut lanes: Vec<LaneId> = settled.iter().map(|(id, _)| self.lane_of(*id)).collect();
+        lanes.dedup();
+        self.apply(now, settled);
+        for lane in lanes {
+            self.list_lane(lane);
+            self.lanes.tidy(lane, now);
+        }
+        self.rest(now, flight.destination, news);
+    }
+
+    fn lane_of(&self, entry: EntryId) -> LaneId {
+        self.window.get(entry).lane
+    }
+
+    /// What an outcome means for its message; `None` means delivered.
+    fn judge(
+        &mut self,
+        flight: &Flight,
+        id: EntryId,
+        outcome: Outcome,
+        news: &mut News,
+    ) -> Option<Judgement> {
+        let state = &self.destinations[flight.destination.0 as usize];
+        let total = state.delivered;
+        let alone = flight.entries.len() == 1;
+        let entry = self.window.get_mut(id);
+        let down = match outcome {
+            Outcome::Delivered => {
+                news.answered = true;
+                return None;
+            }
+            Outcome::Failed(reason) => {
+                news.answered = true;
+                return Some(Judgement::Attempt(reason));
+            }
+            Outcome::Rejected(reason) => {
+                news.answered = true;
+                return Some(Judgement::Reject(reason));
+            }
+            Outcome::Throttled(wait) => {
+                news.throttled = Some(news.throttled.map_or(wait, |longest| longest.max(wait)));
+                return Some(Judgement::Again);
+            }
+            Outcome::Unknown if total > flight.delivered_before => {
+                // The broker works, and did not answer for this one.
+                return Some(Judgement::Attempt(Reason::new("no answer in time")));
+            }
+            Outcome::Unknown => Reason::new("no answer in time"),
+            Outcome::Unavailable(reason) => reason,
+        };
+        if alone && entry.alone_at.is_some_and(|before| total > before) {
+            // Alone it finds the broker unavailable again and again, while others pass: it is the
+            // message that breaks the connection.
+            return Some(Judgement::Attempt(down));
+        }
+        entry.alone_at = if alone { Some(total) } else { entry.alone_at };
+        entry.batch_cap = (flight.entries.len() / 2).max(1);
+        news.down = Some(down);
+        Some(Judgement::Again)
+    }
+
+    /// Carries judgements out. Within a lane the first message that was not delivered decides:
+    /// none behind it can have been accepted.
+    fn apply(&mut self, now: Duration, settled: Vec<(EntryId, Option<Judgement>)>) {
+        let mut blocked: Option<(LaneId, bool)> = None;
+        let mut again = Vec::new();
+        for (id, judgement) in settled {
+            let lane = self.lane_of(id);
+            if blocked.is_some_and(|(other, _)| other != lane) {
+                blocked = None;
+            }
+            let partition = self.window.get(id).row.partition;
+            let active = self.leases.is_active(partition);
+            let lost = self.leases.is_lost(partition);
+            match (judgement, blocked) {
+                (None, _) => {
+                    self.lanes.get_mut(lane).busy -= 1;
+                    self.settle_delivered(id);
+                }
+                (Some(_), Some((_, held))) if held || !active => self.set_aside(now, id),
+                (Some(Judgement::Again), None) if !active => self.set_aside(now, id),
+                (Some(_), None) if lost => self.set_aside(now, id),
+                (Some(_), Some(_)) | (Some(Judgement::Again), None) => {
+                    again.push(id);
+                    blocked = Some((lane, false));
+                }
+                (Some(Judgement::Attempt(reason)), None) => {
+                    self.lanes.get_mut(lane).busy -= 1;
+                    self.fail(id, reason);
+                    blocked = Some((lane, true));
+                }
+                (Some(Judgement::Reject(reason)), None) => {
+                    self.lanes.get_mut(lane).busy -= 1;
+                    let attempts = self.window.get(id).attempts.saturating_add(1);
+                    self.bury(id, attempts, reason);
+                    blocked = Some((lane, true));
+                }
+            }
+        }
+        // From the back, so that they stand in order at the front of their lanes.
+        for id in again.into_iter().rev() {
+            let entry = self.window.get_mut(id);
+            entry.state = EntryState::Queued;
+            let lane = self.lanes.get_mut(entry.lane);
+            lane.busy -= 1;
+            lane.queue.push_front(id);
+        }
+    }
+
+    /// Drops a message that comes after one that blocks its lane; it is read again.
+    fn set_aside(&mut self, now: Duration, id: EntryId) {
+        let entry = self.window.remove(id);
+        self.lanes.get_mut(entry.lane).busy -= 1;
+        if self.leases.is_active(entry.row.partition) {
+            self.lanes.hold_row(entry.lane, entry.row.seq, now);
+        }
+    }
+
+    /// Blocks a lane behind a message that awaits its verdict, and drops what waits in it.
+    pub(super) fn block(&mut self, id: EntryId, head_only: bool) {
+        let entry = self.window.get(id);
+        let (lane_id, seq) = (entry.lane, entry.row.seq);
+        let lane = self.lanes.get_mut(lane_id);
+        let (mut from, mut to) = lane.hold.map_or((seq, seq), |hold| (hold.from, hold.to));
+        for waiting in std::mem::take(&mut lane.queue) {
+            let row = self.window.remove(waiting).row;
+            from = from.min(row.seq);
+            to = to.max(row.seq);
+        }
+        let hold =
+            Hold { from: from.min(seq), to: to.max(seq), state: HoldState::Settling, head_only };
+        self.lanes.set_hold(lane_id, Some(hold));
+    }
+
+    /// Lists a lane as ready if it has something to send and nothing on the way.
+    pub(super) fn list_lane(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.try_get_mut(id) else { return };
+        if lane.listed || lane.busy > 0 || lane.queue.is_empty() {
+            return;
+        }
+        lane.listed = true;
+        let destination = lane.key.destination.0 as usize;
+        self.destinations[destination].ready.push_back(id);
+    }
+
+    /// Lists lanes that were passed over while the leases of their partitions ran short.
+    pub(super) fn list_lanes(&mut self, partitions: &[crate::Partition]) {
+        for id in self.lanes.unlisted(partitions) {
+            self.list_lane(id);
+        }
+    }
+
+    /// Draws the conclusions about the destination.
+    fn rest(&mut self, now: Duration, destination: Destination, news: News) {
+        let state = &mut self.destinations[destination.0 as usize];
+        let mut event = None;
+        match news.down {
+            Some(reason) => {
+                if state.failed(now, &self.config.breaker, &mut self.rng) {
+                    event = Some(Event::BreakerOpened(destination, reason));
+                }
+            }
+            None if news.answered || news.throttled.is_some() => {
+                if state.answered() {
+                    event = Some(Event::BreakerClosed(destination));
+                }
+            }
+            None => state.undecided(),
+        }
+        if let Some(wait) = news.throttled {
+            let wait = wait.min(self.config.throttle_cap);
+            state.throttled_until = state.throttled_until.max(now + wait);
+            self.tell(Event::Throttled(destination, wait));
+        }
+        if let Some(event) = event {
+            self.tell(event);
+        }
+    }
+}
+
+/// What a batch told about its destination.
+#[derive(Debug, Default)]
+struct News {
+    answered: bool,
+    throttled: Option<Duration>,
+    down: Option<Reason>,
+}

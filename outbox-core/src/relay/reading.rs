@@ -1,0 +1,393 @@
+//! Reading rows: which to ask for, and where each of them belongs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::command::{Command, Event, StoreCall, StoreFailure};
+use super::lanes::{Hold, HoldState, LaneId, LaneKey, LaneName};
+use super::machine::{Asked, Machine, Reading};
+use super::window::{Entry, EntryState};
+use crate::{
+    FetchRequest, LaneRead, Page, Partition, PartitionRead, RereadRequest, RowBehind, RowRef, Seq,
+    StoredRow,
+};
+
+/// Lanes read again in one statement, and rows of each: enough to keep a broker busy.
+const LANES_PER_REREAD: usize = 64;
+const ROWS_PER_LANE: usize = 256;
+
+impl Machine {
+    pub(super) fn next_reading(&mut self, now: Duration) -> Option<Command> {
+        let blocked = self.reading.is_some()
+            || self.stopping.is_some()
+            || now < self.retry_of(StoreCall::Read);
+        if blocked {
+            return None;
+        }
+        // Lanes that wait come first, but a page is read between two of their readings.
+        let page_is_due = now >= self.pace.next_at && self.has_room();
+        let lanes_are_due = self.lanes.next_due().is_some_and(|at| at <= now) && self.has_room();
+        if lanes_are_due && !(page_is_due && self.pace.reread_last) {
+            return Some(self.next_reread(now));
+        }
+        page_is_due.then(|| self.next_page(now))
+    }
+
+    /// A page is worth its round trip once a quarter of the window is free.
+    fn has_room(&self) -> bool {
+        let config = &self.config;
+        let (rows, bytes) = self.room();
+        rows >= config.window_messages.div_ceil(4) && bytes >= config.window_bytes.div_ceil(4)
+    }
+
+    fn room(&self) -> (usize, usize) {
+        let rows = self.config.window_messages.saturating_sub(self.window.len());
+        (rows, self.config.window_bytes.saturating_sub(self.window.bytes()))
+    }
+
+    pub(super) fn reading_timeout(&self) -> Option<Duration> {
+        if self.reading.is_some() || self.stopping.is_some() || !self.has_room() {
+            return None;
+        }
+        let due = self.lanes.next_due().unwrap_or(Duration::MAX).min(self.pace.next_at);
+        Some(due.max(self.retry_of(StoreCall::Read)))
+    }
+
+    fn next_page(&mut self, now: Duration) -> Command {
+        let (rows, bytes) = self.room();
+        // With that many lanes aside, reading on would only put more aside.
+        let rows = if self.lanes.held() < self.config.held_lanes { rows } else { 0 };
+        let reads = self.cursors.reads(rows, bytes);
+        self.reading = Some(Reading::Page { asked: self.asked(now), reads: reads.clone() });
+        self.pace.looking();
+        let horizon = self.cursors.horizon.at();
+        Command::Fetch(FetchRequest { reads, horizon, look_limit: self.cursors.look_limit })
+    }
+
+    fn next_reread(&mut self, now: Duration) -> Command {
+        let (rows, bytes) = self.room();
+        let due = self.due_lanes(now, LANES_PER_REREAD.min(rows));
+        let limit = ROWS_PER_LANE.min(rows / due.len()).max(1);
+        let mut lanes = Vec::with_capacity(due.len());
+        for id in &due {
+            let hold = self.lanes.hold(*id).expect("a lane with a timer has a hold");
+            let key = &self.lanes.get(*id).key;
+            lanes.push(LaneRead {
+                partition: key.partition,
+                key: match &key.name {
+                    LaneName::Key(key) => Some(Arc::clone(key)),
+                    LaneName::Row(_) => None,
+                },
+                from: hold.from,
+                to: hold.to,
+                limit: if hold.head_only { 1 } else { u32::try_from(limit).unwrap_or(u32::MAX) },
+                bytes: (bytes / due.len()).max(1) as u64,
+            });
+            self.lanes.set_hold(*id, Some(Hold { state: HoldState::Reading, ..hold }));
+        }
+        self.reading = Some(Reading::Lanes(due.into_iter().zip(lanes.clone()).collect()));
+        self.pace.reread_last = true;
+        Command::Reread(RereadRequest { lanes })
+    }
+
+    /// Lanes that share a key but not a destination take turns: a row names its key alone.
+    fn due_lanes(&self, now: Duration, most: usize) -> Vec<LaneId> {
+        let mut keys = HashSet::new();
+        let mut fresh = |id: &LaneId| {
+            let key = &self.lanes.get(*id).key;
+            keys.insert((key.partition, &key.name))
+        };
+        self.lanes.due(now).filter(|id| fresh(id)).take(most).collect()
+    }
+
+    pub(super) fn fetched(&mut self, now: Duration, answer: Result<Page, StoreFailure>) {
+        let Some(Reading::Page { asked, reads }) = self.reading.take() else { return };
+        match answer {
+            Ok(page) => {
+                self.store_worked(StoreCall::Read);
+                self.take_page(now, asked, &reads, page);
+            }
+            Err(failure) => self.store_failed(now, StoreCall::Read, failure),
+        }
+        self.pace.reread_last = false;
+        self.window.forget_settled();
+    }
+
+    fn take_page(&mut self, now: Duration, asked: Asked, reads: &[PartitionRead], page: Page) {
+        if page.vacant && self.stopping.is_none() {
+            self.leases.notice_vacancy(now, self.config.poll.cap);
+        }
+        if asked.reset != self.cursors.reset {
+            // A page from before the reset would put later rows before those it starts over with.
+            return self.pace.wake(now);
+        }
+        if page.look_truncated {
+            self.cursors.look_limit = self.cursors.look_limit.saturating_mul(2);
+            return self.pace.wake(now);
+        }
+        self.check_generations(now, &page);
+        if asked.reset != self.cursors.reset {
+            return;
+        }
+        let took = now.saturating_sub(asked.at);
+        let horizon = self.cursors.horizon.at();
+        let looked = page.behind.len();
+        let mut late = 0;
+        let mut all_placed = true;
+        for row in &page.behind {
+            match self.place_behind(now, row) {
+                Placed::Known => {}
+                Placed::Late => late += 1,
+                Placed::Disputed => all_placed = false,
+            }
+        }
+        let largest = page.rows.iter().map(|row| row.seq).max().unwrap_or_default();
+        let counts = count(reads, &page.rows);
+        let before = self.window.len();
+        for row in page.rows {
+            self.take_row(now, row);
+        }
+        if all_placed {
+            self.cursors.horizon.looked(asked.at, page.xmin);
+        }
+        self.cursors.horizon.page(largest, now);
+        self.advance(reads, &counts);
+        let rows = self.window.len().saturating_sub(before);
+        if rows + looked > 0 {
+            self.tell(Event::Fetched { rows, looked, late, took });
+        }
+        let more = !self.cursors.exhausted() && reads.iter().any(|read| read.limit > 0);
+        if more || self.pace.is_woken() {
+            return self.pace.again(now);
+        }
+        // Looking behind is not worth more than a fifth of the time.
+        let has_looked = reads.iter().any(|read| read.after > horizon);
+        let wait = if has_looked { took * 4 } else { Duration::ZERO };
+        self.pace.rest(now, rows > 0, wait, &self.config.poll, &mut self.rng);
+    }
+
+    /// A partition whose rows were rearranged is read from its start again.
+    fn check_generations(&mut self, now: Duration, page: &Page) {
+        for (partition, generation) in &page.generations {
+            let Some(cursor) = self.cursors.get_mut(*partition) else { continue };
+            let known = cursor.generation.replace(*generation);
+            if known.is_some_and(|known| known != *generation) {
+                self.rewind_all(now);
+            }
+        }
+    }
+
+    fn advance(&mut self, reads: &[PartitionRead], counts: &[Count]) {
+        let horizon = self.cursors.horizon.at();
+        let ordered = self.cursors.horizon.visibility() == crate::Visibility::Ordered;
+        for (read, count) in reads.iter().zip(counts) {
+            let Some(cursor) = self.cursors.get_mut(read.partition) else { continue };
+            if cursor.after != read.after {
+                // It was rewound while this page was taken in.
+                continue;
+            }
+            cursor.after = cursor.after.max(count.last);
+            cursor.hungry = count.rows >= read.limit || count.bytes >= read.bytes;
+            if !cursor.hungry && !ordered {
+                // There is nothing left up to the horizon, so the next look can begin there.
+                cursor.after = cursor.after.max(horizon);
+            }
+        }
+    }
+
+    fn place_behind(&mut self, now: Duration, row: &RowBehind) -> Placed {
+        if !self.cursors.contains(row.partition) {
+            return Placed::Known;
+        }
+        if let Some(entry) = self.window.at(row.partition, row.seq) {
+            // A `seq` given out twice, after a restore: the row is looked for again until the
+            // message that is in memory has left its place.
+            return if entry.row.id == row.id { Placed::Known } else { Placed::Disputed };
+        }
+        if self.window.is_known(row.partition, row.seq) {
+            return Placed::Known;
+        }
+        let key = self.lane_key(row.partition, row.seq, &row.topic, row.key.clone());
+        let held = self.lanes.find(&key).and_then(|id| self.lanes.hold(id));
+        if held.is_some_and(|hold| (hold.from..=hold.to).contains(&row.seq)) {
+            return Placed::Known;
+        }
+        let id = self.lanes.open(key);
+        self.lanes.hold_row(id, row.seq, now);
+        Placed::Late
+    }
+
+    fn lane_key(
+        &self,
+        partition: Partition,
+        seq: Seq,
+        topic: &str,
+        key: Option<Arc<str>>,
+    ) -> LaneKey {
+        let destination = (self.route)(topic);
+        LaneKey { partition, destination, name: LaneName::of(key, seq) }
+    }
+
+    /// Puts a row of a page into its lane, or extends the lane's hold over it.
+    fn take_row(&mut self, now: Duration, row: StoredRow) {
+        if !self.cursors.contains(row.partition) || self.window.is_known(row.partition, row.seq) {
+            return;
+        }
+        let key = row.message.parts().key.clone();
+        let key = self.lane_key(row.partition, row.seq, row.message.topic(), key);
+        let lane = self.lanes.open(key);
+        if self.lanes.hold(lane).is_some() {
+            self.lanes.hold_row(lane, row.seq, now);
+        } else {
+            self.admit(now, lane, row);
+        }
+    }
+
+    /// Takes a row whose turn in its lane has come into memory, unless it has to wait.
+    fn admit(&mut self, now: Duration, lane: LaneId, row: StoredRow) -> bool {
+        if let Some(delay) = row.retry_in.filter(|delay| !delay.is_zero()) {
+            let state = HoldState::Until(now + delay);
+            let hold = Hold { from: row.seq, to: row.seq, state, head_only: true };
+            self.lanes.set_hold(lane, Some(hold));
+            return false;
+        }
+        let row_ref = RowRef { partition: row.partition, seq: row.seq, id: row.message.id() };
+        let entry = self.window.insert(Entry {
+            row: row_ref,
+            lane,
+            destination: self.lanes.get(lane).key.destination,
+            message: row.message,
+            attempts: row.attempts,
+            since: now,
+            state: EntryState::Queued,
+            batch_cap: usize::MAX,
+            alone_at: None,
+            told_stuck: false,
+        });
+        if let Some(defect) = row.defect {
+            self.bury(entry, row.attempts, defect);
+        } else {
+            self.lanes.get_mut(lane).queue.push_back(entry);
+            self.list_lane(lane);
+        }
+        true
+    }
+
+    pub(super) fn reread(&mut self, now: Duration, answer: Result<Vec<StoredRow>, StoreFailure>) {
+        let Some(Reading::Lanes(lanes)) = self.reading.take() else { return };
+        match answer {
+            Ok(rows) => {
+                self.store_worked(StoreCall::Read);
+                self.take_lanes(now, lanes, rows);
+            }
+            Err(failure) => {
+                // The rewinding that follows forgets holds, and conflicts try the same again.
+                for (lane, _) in lanes {
+                    self.resume_reading(lane, now);
+                }
+                self.store_failed(now, StoreCall::Read, failure);
+            }
+        }
+        self.window.forget_settled();
+    }
+
+    fn resume_reading(&mut self, lane: LaneId, now: Duration) {
+        if let Some(hold) = self.lanes.reading(lane) {
+            let state = HoldState::Until(now);
+            self.lanes.set_hold(lane, Some(Hold { state, ..hold }));
+        }
+    }
+
+    fn take_lanes(
+        &mut self,
+        now: Duration,
+        lanes: Vec<(LaneId, LaneRead)>,
+        mut rows: Vec<StoredRow>,
+    ) {
+        for (lane, read) in lanes {
+            let (own, others) = rows.into_iter().partition(|row| read.matches(row));
+            rows = others;
+            // A lane that has changed meanwhile is read again when its time comes.
+            if let Some(hold) = self.lanes.reading(lane) {
+                self.take_lane(now, lane, hold, &read, own);
+            }
+        }
+    }
+
+    fn take_lane(
+        &mut self,
+        now: Duration,
+        lane: LaneId,
+        hold: Hold,
+        read: &LaneRead,
+        rows: Vec<StoredRow>,
+    ) {
+        let bytes: u64 = rows.iter().map(|row| row.message.payload().len() as u64).sum();
+        let complete = rows.len() < read.limit as usize && bytes < read.bytes;
+        let last = rows.last().map(|row| row.seq);
+        let rest = match last {
+            Some(last) if !complete && last < hold.to => Some(Seq(last.0 + 1)),
+            _ => None,
+        };
+        self.lanes.set_hold(lane, None);
+        for row in rows {
+            if self.window.is_known(row.partition, row.seq) {
+                continue;
+            }
+            let destination = (self.route)(row.message.topic());
+            if destination != self.lanes.get(lane).key.destination {
+                continue;
+            }
+            let seq = row.seq;
+            if self.lanes.hold(lane).is_some() || !self.admit(now, lane, row) {
+                self.lanes.hold_row(lane, seq, now);
+            }
+        }
+        if let Some(from) = rest {
+            self.lanes.hold_row(lane, from, now);
+        }
+        if rest.is_some() || self.lanes.hold(lane).is_some() {
+            self.lanes.hold_row(lane, hold.to, now);
+        }
+        self.lanes.tidy(lane, now);
+    }
+}
+
+/// How many rows came for each read, how many bytes, and which was the last.
+fn count(reads: &[PartitionRead], rows: &[StoredRow]) -> Vec<Count> {
+    let mut counts = vec![Count::default(); reads.len()];
+    let mut at = 0;
+    for row in rows {
+        if reads.get(at).is_none_or(|read| read.partition != row.partition) {
+            let place = reads.iter().position(|read| read.partition == row.partition);
+            let Some(place) = place else { continue };
+            at = place;
+        }
+        counts[at].rows += 1;
+        counts[at].bytes += row.message.payload().len() as u64;
+        counts[at].last = row.seq;
+    }
+    counts
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    Known,
+    Late,
+    Disputed,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Count {
+    rows: u32,
+    bytes: u64,
+    last: Seq,
+}
+
+impl LaneRead {
+    fn matches(&self, row: &StoredRow) -> bool {
+        let lane = self.partition == row.partition && (self.from..=self.to).contains(&row.seq);
+        lane && self.key.as_deref() == row.message.key()
+    }
+}

@@ -1,0 +1,72 @@
+//! The machine over thousands of schedules; `cargo xtask simulate` runs more of them.
+
+use outbox_testkit::memory::Sabotage;
+use outbox_testkit::sim::{self, Scenario, Tally};
+
+/// Every promise holds, and the schedules reached what they are there for.
+#[test]
+fn schedules_hold() {
+    let mut tally = Tally::default();
+    for seed in 0..4000 {
+        let scenario = Scenario::draw(seed);
+        let outcome = sim::run(&scenario);
+        assert!(
+            outcome.problems.is_empty(),
+            "{scenario:?}: {:#?}; again: cargo xtask simulate --schedules 1 --seed {seed}",
+            outcome.problems
+        );
+        tally += outcome.tally;
+    }
+    assert_eq!(tally.faultless_duplicates, 0, "{tally}");
+    let reached = [
+        tally.faultless_schedules,
+        tally.late_rows,
+        tally.stale_verdicts_refused,
+        tally.leases_taken_over,
+        tally.leases_lost,
+        tally.leases_expired,
+        tally.zombie_sends,
+        tally.dead_lettered,
+        tally.throttled,
+        tally.rewinds,
+    ];
+    assert!(reached.iter().all(|count| *count > 0), "never reached:\n{tally}");
+}
+
+/// The same seed does the same: what a failure prints can be replayed.
+#[test]
+fn a_schedule_replays() {
+    for seed in 0..50 {
+        let scenario = Scenario::draw(seed);
+        assert_eq!(sim::run(&scenario).tally, sim::run(&scenario).tally, "seed {seed}");
+    }
+}
+
+/// A promise that holds with a protection taken out was not tested.
+#[test]
+fn every_broken_protection_of_the_store_is_noticed() {
+    let noticed = |sabotage, change: fn(&mut Scenario), seeds| {
+        (0..seeds).any(|seed| {
+            let mut scenario = Scenario::draw(seed);
+            scenario.sabotage = Some(sabotage);
+            change(&mut scenario);
+            !sim::run(&scenario).problems.is_empty()
+        })
+    };
+    let as_drawn = |_: &mut Scenario| {};
+    // A place that is given out again matters only if an old settlement arrives late.
+    let restored = |scenario: &mut Scenario| {
+        scenario.faults.rewinds = 6;
+        scenario.faults.store_call = 0.3;
+        scenario.faults.breaking = 0.0;
+        scenario.transactions = 40;
+        scenario.partitions = 1;
+    };
+    assert!(noticed(Sabotage::NoFence, as_drawn, 2000), "verdicts of former owners");
+    assert!(noticed(Sabotage::NoLook, as_drawn, 100), "no look behind the cursor");
+    assert!(noticed(Sabotage::LyingXmin, as_drawn, 100), "a horizon that runs ahead");
+    assert!(noticed(Sabotage::TakeLive, as_drawn, 2000), "leases taken from the living");
+    assert!(noticed(Sabotage::HideWaiting, as_drawn, 500), "followers that overtake");
+    assert!(noticed(Sabotage::AddAttempts, as_drawn, 100), "attempts counted twice");
+    assert!(noticed(Sabotage::DeleteBySeq, restored, 4000), "deletion by place alone");
+}

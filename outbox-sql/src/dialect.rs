@@ -1,0 +1,170 @@
+//! What differs between the databases, in words of SQL.
+
+use crate::DriverErrorKind;
+
+/// A family of databases that understand the same SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// PostgreSQL 13 and later.
+    Postgres,
+    /// MySQL 8 and MariaDB 10.6 and later.
+    MySql,
+    /// SQLite 3.37 and later.
+    Sqlite,
+}
+
+impl Dialect {
+    /// Its name, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::MySql => "MySQL",
+            Self::Sqlite => "SQLite",
+        }
+    }
+
+    /// Sorts an error by its code: an SQLSTATE of PostgreSQL, an error number of MySQL, an
+    /// (extended) result code of SQLite.
+    pub fn classify(self, code: &str) -> DriverErrorKind {
+        match self {
+            Self::Postgres => classify_postgres(code),
+            Self::MySql => classify_mysql(code),
+            Self::Sqlite => classify_sqlite(code),
+        }
+    }
+
+    /// The moment at which the expression is evaluated. Never that of the transaction's start:
+    /// after waiting for a lock it would be in the past.
+    pub(crate) fn now(self) -> &'static str {
+        match self {
+            Self::Postgres => "clock_timestamp()",
+            Self::MySql => "UTC_TIMESTAMP(6)",
+            // Milliseconds are what SQLite's clock gives.
+            Self::Sqlite => {
+                "(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)"
+            }
+        }
+    }
+
+    /// The moment `micros` (an expression) from now.
+    pub(crate) fn after(self, micros: &str) -> String {
+        let now = self.now();
+        match self {
+            Self::Postgres => format!("{now} + {micros} * interval '1 microsecond'"),
+            Self::MySql => format!("TIMESTAMPADD(MICROSECOND, {micros}, {now})"),
+            Self::Sqlite => format!("{now} + {micros}"),
+        }
+    }
+
+    /// Microseconds from now until `moment` (a column), negative if it has passed.
+    pub(crate) fn until(self, moment: &str) -> String {
+        let now = self.now();
+        match self {
+            Self::Postgres => {
+                format!("(extract(epoch FROM {moment} - {now}) * 1000000)::bigint")
+            }
+            Self::MySql => format!("TIMESTAMPDIFF(MICROSECOND, {now}, {moment})"),
+            Self::Sqlite => format!("({moment} - {now})"),
+        }
+    }
+
+    /// The moment that many microseconds (an expression) after the epoch.
+    pub(crate) fn from_epoch(self, micros: &str) -> String {
+        match self {
+            Self::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
+            Self::MySql => {
+                format!("TIMESTAMPADD(MICROSECOND, {micros}, TIMESTAMP'1970-01-01 00:00:00')")
+            }
+            Self::Sqlite => micros.to_owned(),
+        }
+    }
+
+    /// Microseconds from the epoch to `moment` (a column).
+    pub(crate) fn epoch(self, moment: &str) -> String {
+        match self {
+            Self::Postgres => format!("(extract(epoch FROM {moment}) * 1000000)::bigint"),
+            Self::MySql => {
+                format!("TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', {moment})")
+            }
+            Self::Sqlite => moment.to_owned(),
+        }
+    }
+
+    /// `expression` as a 64-bit integer.
+    pub(crate) fn int(self, expression: &str) -> String {
+        match self {
+            Self::Postgres => format!("({expression})::bigint"),
+            Self::MySql => format!("CAST({expression} AS SIGNED)"),
+            Self::Sqlite => expression.to_owned(),
+        }
+    }
+
+    /// Whether a lease row is live: `now < expires_at <= now + ttl`. The upper bound keeps a clock
+    /// that was set back from keeping the dead alive.
+    pub(crate) fn is_live(self) -> String {
+        let left = self.until("expires_at");
+        format!("CASE WHEN {left} > 0 AND {left} <= ttl THEN 1 ELSE 0 END")
+    }
+}
+
+fn classify_postgres(code: &str) -> DriverErrorKind {
+    match code {
+        // Serialization failure, deadlock, lock not available.
+        "40001" | "40P01" | "55P03" => DriverErrorKind::Conflict,
+        // Shut down by an operator, a crash, or not yet up; too many connections.
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => DriverErrorKind::Connection,
+        // What a connection without a role or database of that name says is the operator's to mend.
+        code if code.starts_with("08") => DriverErrorKind::Connection,
+        _ => DriverErrorKind::Other,
+    }
+}
+
+fn classify_mysql(code: &str) -> DriverErrorKind {
+    match code {
+        // Deadlock, lock wait time-out; MariaDB: the row changed since it was read.
+        "1213" | "1205" | "1020" => DriverErrorKind::Conflict,
+        // Too many connections, shutting down, killed, gone away, lost.
+        "1040" | "1053" | "1927" | "2006" | "2013" | "4031" => DriverErrorKind::Connection,
+        _ => DriverErrorKind::Other,
+    }
+}
+
+fn classify_sqlite(code: &str) -> DriverErrorKind {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    // The primary result code is in the lowest byte: BUSY_SNAPSHOT is 517, BUSY_RECOVERY 261.
+    match code.parse::<i32>().map(|code| code & 0xff) {
+        Ok(BUSY | LOCKED) => DriverErrorKind::Conflict,
+        _ => DriverErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use DriverErrorKind::{Conflict, Connection, Other};
+
+    #[test]
+    fn conflicts_are_known_by_code() {
+        let codes = [
+            (Dialect::Postgres, "40001", Conflict),
+            (Dialect::Postgres, "40P01", Conflict),
+            (Dialect::Postgres, "55P03", Conflict),
+            (Dialect::Postgres, "57P01", Connection),
+            (Dialect::Postgres, "08006", Connection),
+            (Dialect::Postgres, "23505", Other),
+            (Dialect::MySql, "1213", Conflict),
+            (Dialect::MySql, "1205", Conflict),
+            (Dialect::MySql, "1062", Other),
+            (Dialect::Sqlite, "5", Conflict),
+            (Dialect::Sqlite, "261", Conflict),
+            (Dialect::Sqlite, "517", Conflict),
+            (Dialect::Sqlite, "773", Conflict),
+            (Dialect::Sqlite, "1", Other),
+            (Dialect::Sqlite, "not a number", Other),
+        ];
+        for (dialect, code, kind) in codes {
+            assert_eq!(dialect.classify(code), kind, "{dialect:?} {code}");
+        }
+    }
+}

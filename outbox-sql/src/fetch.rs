@@ -1,0 +1,121 @@
+//! Reading the next rows and looking behind the cursors, in one snapshot.
+
+mod mysql;
+mod postgres;
+mod sqlite;
+
+use async_trait::async_trait;
+use outbox_core::{FetchRequest, Page, PartitionRead, TxId};
+
+use crate::error::{Failure, schema, standby};
+use crate::row::Columns;
+use crate::slot::Operation;
+use crate::store::Context;
+use crate::{Dialect, Row, Session, Type};
+
+/// One call of [`outbox_core::Store::fetch`].
+#[derive(Debug)]
+pub(crate) struct Fetch<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) request: &'a FetchRequest,
+}
+
+#[async_trait]
+impl Operation for Fetch<'_> {
+    type Output = Page;
+    const NAME: &'static str = "fetching";
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Page, Failure> {
+        let mut page = match self.context.dialect {
+            Dialect::Postgres => self.read(session.query(&postgres::statement(self)).await?)?,
+            Dialect::MySql => self.read(session.query(&mysql::statement(self)).await?)?,
+            Dialect::Sqlite => sqlite::page(self, session).await?,
+        };
+        // No statement that joins or unites promises an order.
+        page.rows.sort_unstable_by_key(|row| (row.partition, row.seq));
+        page.behind.sort_unstable_by_key(|row| (row.partition, row.seq));
+        page.generations.sort_unstable();
+        let limit = usize::try_from(self.request.look_limit).unwrap_or(usize::MAX);
+        page.look_truncated = page.behind.len() > limit;
+        page.behind.truncate(limit);
+        Ok(page)
+    }
+}
+
+/// What a row of the answer is about; its first column.
+const META: i64 = 0;
+const ROW: i64 = 1;
+const BEHIND: i64 = 2;
+const GENERATION: i64 = 3;
+
+/// A row of the answer: its kind, then the columns of a stored row. Kinds with fewer columns leave
+/// the rest null:
+/// - [`META`]: whether a partition is vacant, the snapshot's xmin, and, as attempts, whether the
+///   server refuses writes;
+/// - [`GENERATION`]: the partition and, as seq, its generation.
+const COLUMNS: &[Type] = {
+    const S: &[Type] = crate::row::STORED;
+    &[Type::Int, S[0], S[1], S[2], S[3], S[4], S[5], S[6], S[7], S[8], S[9], S[10], S[11]]
+};
+
+impl Fetch<'_> {
+    /// Reads the one answer of PostgreSQL and MySQL.
+    fn read(&self, rows: Vec<Row>) -> Result<Page, Failure> {
+        let mut page = Page { rows: Vec::with_capacity(rows.len()), ..Page::default() };
+        let mut answered = false;
+        for row in rows {
+            let mut row = Columns::new(row);
+            match row.int()? {
+                ROW => page.rows.push(row.stored()?),
+                BEHIND => page.behind.push(row.behind()?),
+                GENERATION => page.generations.push((row.partition()?, row.int()?)),
+                META => {
+                    answered = true;
+                    self.read_meta(&mut page, &mut row)?;
+                }
+                kind => return Err(schema(format!("an answer of unknown kind {kind}"))),
+            }
+        }
+        if !answered {
+            return Err(schema("the answer to a fetch is incomplete"));
+        }
+        Ok(page)
+    }
+
+    fn read_meta(&self, page: &mut Page, row: &mut Columns) -> Result<(), Failure> {
+        page.vacant = row.int()? == 1;
+        let xmin = row.optional_int()?.and_then(|id| u64::try_from(id).ok());
+        page.xmin = xmin.map(TxId);
+        if row.skip(8).optional_int()? == Some(1) {
+            return Err(standby());
+        }
+        Ok(())
+    }
+
+    /// `SELECT` items of a vacancy: 1 if a partition has no live owner.
+    fn vacant(&self) -> String {
+        let live = self.context.dialect.is_live();
+        let lease = &self.context.tables.lease;
+        format!(
+            "CASE WHEN EXISTS (SELECT 1 FROM {lease} WHERE owner IS NULL OR {live} = 0) \
+             THEN 1 ELSE 0 END"
+        )
+    }
+
+    fn reads(&self) -> &[PartitionRead] {
+        &self.request.reads
+    }
+
+    /// One more than wanted, to tell a full look from a truncated one.
+    fn look_limit(&self) -> i64 {
+        i64::from(self.request.look_limit) + 1
+    }
+}
+
+/// Rows and bytes to ask for. With no byte to spare the first row still comes, and it alone.
+pub(crate) fn bounds(limit: u32, bytes: u64) -> (i64, i64) {
+    match bytes {
+        0 => (i64::from(limit.min(1)), 1),
+        bytes => (i64::from(limit), i64::try_from(bytes).unwrap_or(i64::MAX)),
+    }
+}

@@ -1,0 +1,171 @@
+//! Making the tables.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use outbox_core::StoreError;
+
+use crate::error::{Failure, schema};
+use crate::open::{check_count, check_server, installed, newer, number};
+use crate::schema::migrations;
+use crate::slot::{begin_write, connect};
+use crate::statement::Sql;
+use crate::store::Context;
+use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, VERSION};
+
+/// How long a migration waits for another one that runs already.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Creates the tables of the outbox `names`, or brings them up to date, under a lock. It may be
+/// run again and by several processes at once; `partitions` must be the number that it was first
+/// run with.
+///
+/// A schema (on MySQL, a database) that doesn't exist is created.
+pub async fn migrate<D: Driver>(
+    driver: &D,
+    names: &Names,
+    partitions: u16,
+) -> Result<(), StoreError> {
+    check_count(partitions)?;
+    let config =
+        StoreConfig { names: names.clone(), lock_timeout: PATIENCE, ..StoreConfig::default() };
+    let context = Context::new(driver.dialect(), &config);
+    let done = async {
+        let mut session = connect(driver, &config).await?;
+        Migrate { context, names, partitions }.run(&mut session).await
+    };
+    done.await.map_err(|failure: Failure| failure.into_store_error("migrating the outbox"))
+}
+
+/// The migrations as plain SQL, for a migration tool of the user's own. Run it once, in a
+/// transaction where the database can.
+pub fn script(dialect: Dialect, names: &Names, partitions: u16) -> Result<String, StoreError> {
+    check_count(partitions)?;
+    let mut script = format!(
+        "-- Transactional outbox `{names}` for {}, version {VERSION}, {partitions} partitions.\n",
+        dialect.name()
+    );
+    if let (Some(schema), Some(create)) = (&names.schema, create_schema(dialect)) {
+        write!(script, "{create}{};\n", quoted(dialect, schema)).expect("a string");
+    }
+    for migration in migrations(dialect, names, partitions) {
+        for statement in migration.statements {
+            write!(script, "{statement};\n").expect("a string");
+        }
+    }
+    Ok(script)
+}
+
+struct Migrate<'a> {
+    context: Context,
+    names: &'a Names,
+    partitions: u16,
+}
+
+impl Migrate<'_> {
+    async fn run<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        check_server(session, self.context.dialect, self.names).await?;
+        if self.context.dialect == Dialect::Sqlite {
+            // It can't be set within a transaction. It stays set in the file.
+            session.run("PRAGMA journal_mode = WAL").await?;
+        }
+        self.lock(session).await?;
+        self.create_schema(session).await?;
+        let at = match installed(session, &self.context, self.names).await? {
+            None => 0,
+            Some(info) if info.version > VERSION => return Err(newer(self.names, info.version)),
+            Some(info) if info.partitions != self.partitions => {
+                return Err(schema(format!(
+                    "the outbox `{}` has {} partitions, which can't be changed to {}",
+                    self.names, info.partitions, self.partitions
+                )));
+            }
+            Some(info) => info.version,
+        };
+        for migration in migrations(self.context.dialect, self.names, self.partitions) {
+            if migration.version > at {
+                for statement in migration.statements {
+                    session.run(&statement).await?;
+                }
+            }
+        }
+        self.unlock(session).await
+    }
+
+    /// Keeps other migrations out until [`unlock`](Self::unlock), or until the session ends.
+    async fn lock<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        let dialect = self.context.dialect;
+        match dialect {
+            Dialect::Sqlite => begin_write(session, dialect, PATIENCE).await?,
+            Dialect::Postgres => {
+                begin_write(session, dialect, PATIENCE).await?;
+                let key = self.lock_key().cast_signed();
+                session.run(&format!("SELECT pg_advisory_xact_lock({key})")).await?;
+            }
+            Dialect::MySql => {
+                let mut sql = Sql::new(dialect, "SELECT GET_LOCK(");
+                sql.bind(self.lock_name().as_str()).push(", ");
+                sql.bind(i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX)).push(")");
+                if number(session, sql).await? != Some(1) {
+                    return Err(schema("another migration of this outbox doesn't come to an end"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn unlock<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        if self.context.dialect == Dialect::MySql {
+            let mut sql = Sql::new(Dialect::MySql, "SELECT RELEASE_LOCK(");
+            sql.bind(self.lock_name().as_str()).push(")");
+            number(session, sql).await?;
+        } else {
+            session.run("COMMIT").await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the schema if it is missing. Even `IF NOT EXISTS` would need the right to create
+    /// one, which most users of an existing schema don't have.
+    async fn create_schema<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        let dialect = self.context.dialect;
+        let (Some(schema), Some(create)) = (&self.names.schema, create_schema(dialect)) else {
+            return Ok(());
+        };
+        let mut sql = Sql::new(
+            dialect,
+            "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ",
+        );
+        if dialect == Dialect::Postgres {
+            // The standard's view shows only schemas that one owns.
+            sql = Sql::new(dialect, "SELECT count(*) FROM pg_namespace WHERE nspname = ");
+        }
+        sql.bind(schema.as_str());
+        if number(session, sql).await? == Some(0) {
+            session.run(&format!("{create}{}", quoted(dialect, schema))).await?;
+        }
+        Ok(())
+    }
+
+    fn lock_name(&self) -> String {
+        format!("outbox-{:016x}", self.lock_key())
+    }
+
+    /// FNV-1a: it must only be the same in every process.
+    fn lock_key(&self) -> u64 {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        format!("outbox {}", self.names).bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    }
+}
+
+fn create_schema(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::Postgres => Some("CREATE SCHEMA IF NOT EXISTS "),
+        Dialect::MySql => Some("CREATE DATABASE IF NOT EXISTS "),
+        Dialect::Sqlite => None,
+    }
+}
+
+fn quoted(dialect: Dialect, name: &Identifier) -> String {
+    if dialect == Dialect::MySql { format!("`{name}`") } else { format!("\"{name}\"") }
+}

@@ -1,0 +1,207 @@
+//! Finding out, before anything is done, whether an outbox is there and fit for use.
+
+use async_trait::async_trait;
+use outbox_core::{Partition, StoreError, StoreErrorKind};
+
+use crate::error::{Failure, schema, standby};
+use crate::row::Columns;
+use crate::slot::Operation;
+use crate::statement::Sql;
+use crate::store::Context;
+use crate::{Dialect, Names, Session, StoreConfig, Type, VERSION, Value};
+
+/// What an outbox says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// The version of its tables.
+    pub version: i64,
+    /// How many partitions it has, for ever.
+    pub partitions: u16,
+    /// MySQL and MariaDB: the largest statement that the server takes, in bytes.
+    pub largest_statement: Option<u64>,
+}
+
+/// Reads what the outbox `names` says of itself, and refuses one that this code can't use; see
+/// [`SqlStore::open`](crate::SqlStore::open).
+pub async fn inspect<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    names: &Names,
+) -> Result<Info, StoreError> {
+    let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
+    let open = Open { context: Context::new(dialect, &config), names: names.clone() };
+    open.run(session).await.map_err(|failure| failure.into_store_error(Open::NAME))
+}
+
+/// Opening an outbox.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) context: Context,
+    pub(crate) names: Names,
+}
+
+#[async_trait]
+impl Operation for Open {
+    type Output = Info;
+    const NAME: &'static str = "opening the outbox";
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Info, Failure> {
+        let names = &self.names;
+        check_server(session, self.context.dialect, names).await?;
+        let Some(info) = installed(session, &self.context, names).await? else {
+            return Err(schema(format!("there is no outbox `{names}`: run its migration first")));
+        };
+        if info.version > VERSION {
+            return Err(newer(names, info.version));
+        }
+        if info.version < VERSION {
+            let version = info.version;
+            let context = format!(
+                "the outbox `{names}` has version {version} of its tables, this program needs \
+                 {VERSION}: run its migration first"
+            );
+            return Err(schema(context));
+        }
+        self.check_tables(session).await?;
+        Ok(info)
+    }
+}
+
+impl Open {
+    async fn check_tables<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        let names = &self.names;
+        match self.context.dialect {
+            Dialect::Sqlite => {}
+            Dialect::Postgres => {
+                let mut sql = Sql::new(
+                    Dialect::Postgres,
+                    "SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(",
+                );
+                sql.bind(self.context.tables.sequence.as_str()).push(")");
+                if number(session, sql).await? != Some(1) {
+                    let sequence = &self.context.tables.sequence;
+                    return Err(schema(format!(
+                        "the sequence {sequence} must exist and have CACHE 1: with a larger one \
+                         numbers come out of order, and messages would be skipped"
+                    )));
+                }
+            }
+            Dialect::MySql => {
+                let mut sql =
+                    Sql::new(Dialect::MySql, "SELECT COUNT(*) FROM information_schema.tables");
+                table_condition(&mut sql, names, "");
+                sql.push(" AND engine = 'InnoDB'");
+                if number(session, sql).await? != Some(1) {
+                    return Err(schema(format!("the tables of `{names}` must be InnoDB's")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn newer(names: &Names, version: i64) -> Failure {
+    schema(format!(
+        "the outbox `{names}` has version {version} of its tables, which is newer than the \
+         {VERSION} that this program knows: update the program"
+    ))
+}
+
+/// What can't hold an outbox, whatever its tables.
+pub(crate) async fn check_server<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    names: &Names,
+) -> Result<(), Failure> {
+    let unsuited = match dialect {
+        Dialect::Postgres => "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint",
+        Dialect::MySql => "SELECT CAST(@@global.read_only AS SIGNED)",
+        // The main database's file has no name if it is in memory or temporary.
+        Dialect::Sqlite => "SELECT file = '' FROM pragma_database_list WHERE name = 'main'",
+    };
+    let unsuited = number(session, Sql::new(dialect, unsuited)).await? == Some(1);
+    match dialect {
+        Dialect::Sqlite if names.schema.is_some() => {
+            Err(schema("SQLite has no schemas: set a prefix only"))
+        }
+        Dialect::Sqlite if unsuited => {
+            let context = "an outbox can't be in an in-memory SQLite database: every connection \
+                           would see another one, and a crash would lose all";
+            Err(schema(context))
+        }
+        Dialect::Postgres | Dialect::MySql if unsuited => Err(standby()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the meta table, if it exists.
+pub(crate) async fn installed<S: Session>(
+    session: &mut S,
+    context: &Context,
+    names: &Names,
+) -> Result<Option<Info>, Failure> {
+    // The catalogue is asked first, as SQLite has no code of its own for a missing table.
+    let mut exists = Sql::new(context.dialect, "");
+    match context.dialect {
+        Dialect::Postgres => {
+            exists.push("SELECT CASE WHEN to_regclass(").bind(context.tables.meta.as_str());
+            exists.push(") IS NULL THEN 0 ELSE 1 END::bigint");
+        }
+        Dialect::MySql => {
+            exists.push("SELECT COUNT(*) FROM information_schema.tables");
+            table_condition(&mut exists, names, "_meta");
+        }
+        Dialect::Sqlite => {
+            exists.push("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ");
+            exists.bind(format!("{}_meta", names.prefix).as_str());
+        }
+    }
+    if number(session, exists).await? != Some(1) {
+        return Ok(None);
+    }
+    let packet = match context.dialect {
+        Dialect::MySql => "CAST(@@max_allowed_packet AS SIGNED)",
+        Dialect::Postgres | Dialect::Sqlite => "NULL",
+    };
+    let [version, partitions] = ["version", "partitions"].map(|name| context.dialect.int(name));
+    let sql = Sql::new(
+        context.dialect,
+        format!("SELECT {version}, {partitions}, {packet} FROM {}", context.tables.meta),
+    );
+    let rows = session.query(&sql.finish(&[Type::Int, Type::Int, Type::Int])).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let mut row = Columns::new(row);
+    let (version, count) = (row.int()?, row.int()?);
+    let partitions = u16::try_from(count).ok().filter(|n| (1..=Partition::MAX_COUNT).contains(n));
+    let partitions = partitions.ok_or_else(|| {
+        schema(format!("the outbox `{names}` says that it has {count} partitions"))
+    })?;
+    let largest_statement = row.optional_int()?.and_then(|bytes| u64::try_from(bytes).ok());
+    Ok(Some(Info { version, partitions, largest_statement }))
+}
+
+fn table_condition(sql: &mut Sql, names: &Names, suffix: &str) {
+    let schema = names.schema.as_ref().map_or(Value::Null(Type::Text), |s| s.as_str().into());
+    sql.push(" WHERE table_schema = COALESCE(").bind(schema).push(", DATABASE())");
+    sql.push(" AND table_name = ").bind(format!("{}{suffix}", names.prefix).as_str());
+}
+
+/// The first column of the first row.
+pub(crate) async fn number<S: Session>(session: &mut S, sql: Sql) -> Result<Option<i64>, Failure> {
+    let mut statement = sql.finish(&[Type::Int]);
+    statement.cached = false;
+    match session.query(&statement).await?.into_iter().next() {
+        Some(row) => Columns::new(row).optional_int(),
+        None => Ok(None),
+    }
+}
+
+/// An outbox can't have that many partitions.
+pub(crate) fn check_count(partitions: u16) -> Result<(), StoreError> {
+    if (1..=Partition::MAX_COUNT).contains(&partitions) {
+        return Ok(());
+    }
+    let most = Partition::MAX_COUNT;
+    let context = format!("an outbox has 1 to {most} partitions, not {partitions}");
+    Err(StoreError::new(StoreErrorKind::Schema, context))
+}

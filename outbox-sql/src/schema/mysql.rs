@@ -1,0 +1,87 @@
+//! MySQL and MariaDB. Data definition can't be rolled back there: every statement may be repeated,
+//! and the row that says which version this is comes last.
+
+use super::partition_rows;
+use crate::Dialect;
+use crate::name::Tables;
+
+const OPTIONS: &str =
+    "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+
+pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
+    let Tables { outbox, dead, partition, lease, relay, meta, .. } = tables;
+    let last = partitions - 1;
+    // Keys are bytes: even the binary collation ignores trailing spaces when it compares.
+    let message = "id BINARY(16) NOT NULL,
+  topic VARCHAR(249) NOT NULL,
+  message_key VARBINARY(512),
+  message_type VARCHAR(255),
+  content_type VARCHAR(255) NOT NULL DEFAULT 'application/octet-stream',
+  payload LONGBLOB NOT NULL,
+  headers LONGTEXT NOT NULL DEFAULT ('[]'),
+  created_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6))";
+    let mut statements = vec![
+        // The payload's size has a column of its own, so that a page can be bounded in bytes
+        // without reading payloads that it won't return.
+        format!(
+            "CREATE TABLE IF NOT EXISTS {outbox} (
+  partition_no SMALLINT NOT NULL CHECK (partition_no BETWEEN 0 AND {last}),
+  seq BIGINT NOT NULL AUTO_INCREMENT,
+  {message},
+  payload_bytes BIGINT GENERATED ALWAYS AS (OCTET_LENGTH(payload)) STORED,
+  attempts INT NOT NULL DEFAULT 0,
+  retry_at DATETIME(6),
+  last_error VARCHAR(1000),
+  PRIMARY KEY (partition_no, seq),
+  KEY (seq)
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {dead} (
+  dead_no BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  partition_no SMALLINT NOT NULL,
+  seq BIGINT NOT NULL,
+  {message},
+  attempts INT NOT NULL,
+  error VARCHAR(1000) NOT NULL,
+  died_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+  KEY (id),
+  KEY (died_at)
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {partition} (
+  partition_no SMALLINT PRIMARY KEY,
+  generation BIGINT NOT NULL DEFAULT 0
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {lease} (
+  partition_no SMALLINT PRIMARY KEY,
+  owner BINARY(16),
+  epoch BIGINT NOT NULL DEFAULT 0,
+  ttl BIGINT NOT NULL DEFAULT 0,
+  expires_at DATETIME(6)
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {relay} (
+  id BINARY(16) PRIMARY KEY,
+  sick SMALLINT NOT NULL,
+  ttl BIGINT NOT NULL,
+  expires_at DATETIME(6) NOT NULL
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {meta} (
+  only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+  version INT NOT NULL,
+  partitions INT NOT NULL
+) {OPTIONS}"
+        ),
+    ];
+    statements.extend(partition_rows(Dialect::MySql, tables, partitions));
+    statements
+        .push(format!("INSERT IGNORE INTO {meta} (version, partitions) VALUES (1, {partitions})"));
+    statements
+}

@@ -1,0 +1,130 @@
+//! A connection that is opened when needed and kept only while it is clean.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use outbox_core::StoreError;
+use tokio::sync::Mutex;
+
+use crate::error::Failure;
+use crate::{Dialect, Driver, DriverError, Session, StoreConfig};
+
+/// One thing done on one connection, which can be done again after a conflict.
+#[async_trait]
+pub(crate) trait Operation: Sync {
+    type Output: Send;
+    /// For errors: "fetching", "settling".
+    const NAME: &'static str;
+
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Self::Output, Failure>;
+}
+
+/// Keeps one connection.
+///
+/// While an operation runs, it owns the connection; only one that has ended well, or whose
+/// transaction was rolled back, puts it back. So a call that is dropped midway closes it, and no
+/// later one can find an open transaction or half-read answers.
+#[derive(Debug)]
+pub(crate) struct Slot<S> {
+    session: Mutex<Option<S>>,
+}
+
+impl<S: Session> Slot<S> {
+    pub(crate) fn new() -> Self {
+        Self { session: Mutex::new(None) }
+    }
+
+    pub(crate) async fn run<D, O>(
+        &self,
+        driver: &D,
+        config: &StoreConfig,
+        operation: &O,
+    ) -> Result<O::Output, StoreError>
+    where
+        D: Driver<Session = S>,
+        O: Operation,
+    {
+        let mut slot = self.session.lock().await;
+        let mut retries = 0;
+        loop {
+            let mut session = match slot.take() {
+                Some(session) => session,
+                None => connect(driver, config)
+                    .await
+                    .map_err(|error| Failure::from(error).into_store_error("connecting"))?,
+            };
+            let failure = match operation.run(&mut session).await {
+                Ok(output) => {
+                    *slot = Some(session);
+                    return Ok(output);
+                }
+                Err(failure) => failure,
+            };
+            // A conflict leaves a healthy connection, but perhaps an open transaction, and on
+            // autocommit none: a roll-back is right in both cases.
+            if failure.is_conflict() && session.run("ROLLBACK").await.is_ok() {
+                *slot = Some(session);
+            }
+            if !failure.is_conflict() || retries >= config.conflict_retries {
+                return Err(failure.into_store_error(O::NAME));
+            }
+            retries += 1;
+            tokio::time::sleep(backoff(retries)).await;
+        }
+    }
+}
+
+/// A server that doesn't answer must not keep a relay waiting for what the system's own time-out
+/// is, which can be minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Up to 5, 10, 20, … milliseconds, at least half of it.
+fn backoff(retry: u32) -> Duration {
+    let most = 5_000_u64 << retry.min(8).saturating_sub(1);
+    Duration::from_micros(fastrand::u64(most / 2..=most))
+}
+
+/// Opens a connection and gives it the settings that statements here rely on. PostgreSQL gets
+/// none: behind a pooler the next statement may run on another server connection.
+pub(crate) async fn connect<D: Driver>(
+    driver: &D,
+    config: &StoreConfig,
+) -> Result<D::Session, DriverError> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, driver.connect()).await;
+    let mut session =
+        connected.map_err(|_| DriverError::connection("no connection within 10 seconds"))??;
+    match driver.dialect() {
+        Dialect::Postgres => {}
+        Dialect::MySql => {
+            let seconds = config.lock_timeout.as_millis().div_ceil(1000).max(1);
+            session.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+            session.run(&format!("SET SESSION innodb_lock_wait_timeout = {seconds}")).await?;
+        }
+        Dialect::Sqlite => {
+            let millis = config.lock_timeout.as_millis();
+            session.run(&format!("PRAGMA busy_timeout = {millis}")).await?;
+        }
+    }
+    Ok(session)
+}
+
+/// Begins a transaction that writes.
+pub(crate) async fn begin_write<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    lock_timeout: Duration,
+) -> Result<(), DriverError> {
+    match dialect {
+        Dialect::Postgres => {
+            let millis = lock_timeout.as_millis();
+            let text = format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{millis}ms'"
+            );
+            session.run(&text).await
+        }
+        Dialect::MySql => session.run("START TRANSACTION").await,
+        // A deferred transaction that turns into a writing one fails at once if somebody wrote
+        // meanwhile (SQLITE_BUSY_SNAPSHOT), whatever the busy time-out.
+        Dialect::Sqlite => session.run("BEGIN IMMEDIATE").await,
+    }
+}

@@ -1,0 +1,81 @@
+//! What can fail.
+
+use outbox_core::{InvalidMessage, StoreError, StoreErrorKind};
+use outbox_sql::{Dialect, DriverError, DriverErrorKind};
+
+/// An error of this crate. It shows neither payloads nor passwords.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The message can't be stored. Nothing was written, and the transaction stays usable.
+    #[error("the message can't be stored")]
+    Message(#[from] InvalidMessage),
+    /// Enqueueing outside a transaction: the message would be stored though the change that it
+    /// tells of may fail. Nothing was written.
+    #[error(
+        "enqueueing needs a transaction of sqlx's; in one begun by hand, use \
+         `enqueue_in_raw_transaction`"
+    )]
+    NoTransaction,
+    /// The outbox isn't there, has another version, or can't be used.
+    #[error("the outbox can't be used")]
+    Outbox(#[from] StoreError),
+    /// The database URL can't be read.
+    #[error("the database URL can't be read")]
+    Url,
+    /// The database failed or refused.
+    #[error("{context} failed")]
+    Database {
+        /// What was being done.
+        context: &'static str,
+        /// What the database said.
+        source: DriverError,
+    },
+}
+
+impl Error {
+    /// Whether the same transaction, done again from its start, may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Message(_) | Self::NoTransaction | Self::Url => false,
+            Self::Outbox(error) => {
+                matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
+            }
+            Self::Database { source, .. } => source.kind() != DriverErrorKind::Other,
+        }
+    }
+
+    pub(crate) fn database(context: &'static str, source: DriverError) -> Self {
+        Self::Database { context, source }
+    }
+}
+
+/// What a database said, without the details in which some quote the row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseMessage(String);
+
+/// Sorts an error of sqlx's; `code` gives the database's own code.
+pub(crate) fn driver_error(
+    dialect: Dialect,
+    error: sqlx::Error,
+    code: fn(&dyn sqlx::error::DatabaseError) -> Option<String>,
+) -> DriverError {
+    match error {
+        sqlx::Error::Database(error) => {
+            let message = DatabaseMessage(error.message().to_owned());
+            match code(&*error) {
+                Some(code) => DriverError::database(dialect, code, message),
+                None => DriverError::other(message),
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::BeginFailed => DriverError::connection(error),
+        error => DriverError::other(error),
+    }
+}

@@ -1,0 +1,62 @@
+//! SQLite.
+
+use outbox_sql::{Dialect, Type, Value};
+use sqlx::error::{BoxDynError, DatabaseError};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow};
+use sqlx::{Arguments, ConnectOptions, Row, Sqlite};
+use uuid::Uuid;
+
+use crate::database::backend::Backend;
+use crate::database::same_for_every_database;
+
+impl crate::Database for Sqlite {}
+
+impl Backend for Sqlite {
+    const DIALECT: Dialect = Dialect::Sqlite;
+    const BEGIN: Option<&'static str> = Some("BEGIN IMMEDIATE");
+
+    fn own(options: &SqliteConnectOptions) -> SqliteConnectOptions {
+        let options = options.clone().journal_mode(SqliteJournalMode::Wal);
+        options.create_if_missing(false).statement_cache_capacity(100).disable_statement_logging()
+    }
+
+    same_for_every_database!();
+}
+
+same_for_every_database!(prepare Sqlite);
+
+/// The extended result code.
+fn code(error: &dyn DatabaseError) -> Option<String> {
+    error.code().map(Into::into)
+}
+
+fn bind(arguments: &mut SqliteArguments, value: &Value) -> Result<(), BoxDynError> {
+    match value {
+        Value::Null(Type::Int) => arguments.add(None::<i64>),
+        Value::Null(Type::Text) => arguments.add(None::<&str>),
+        Value::Null(Type::Bytes | Type::Uuid) => arguments.add(None::<&[u8]>),
+        Value::Int(int) => arguments.add(int),
+        Value::Text(text) => arguments.add(&**text),
+        Value::Bytes(bytes) => arguments.add(&**bytes),
+        Value::Uuid(uuid) => arguments.add(&uuid.as_bytes()[..]),
+        Value::Ints(_) | Value::Texts(_) | Value::Blobs(_) | Value::Uuids(_) => {
+            Err("arrays are bound on PostgreSQL only".into())
+        }
+    }
+}
+
+fn get(row: &SqliteRow, index: usize, kind: Type) -> Result<Value, sqlx::Error> {
+    let value = match kind {
+        Type::Int => row.try_get_unchecked::<Option<i64>, _>(index)?.map(Value::Int),
+        Type::Text => row.try_get_unchecked::<Option<&[u8]>, _>(index)?.map(Value::from_text_bytes),
+        Type::Bytes => row
+            .try_get_unchecked::<Option<&[u8]>, _>(index)?
+            .map(|bytes| Value::Bytes(bytes.to_vec().into())),
+        Type::Uuid => row
+            .try_get_unchecked::<Option<&[u8]>, _>(index)?
+            .map(|bytes| Uuid::from_slice(bytes).map(Value::Uuid))
+            .transpose()
+            .map_err(|error| sqlx::Error::Decode(error.into()))?,
+    };
+    Ok(value.unwrap_or(Value::Null(kind)))
+}

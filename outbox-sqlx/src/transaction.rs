@@ -1,0 +1,96 @@
+//! A transaction that writes its messages and wakes the relay when it commits.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use outbox_core::{Message, Waker};
+use sqlx::{Pool, SqlSafeStr, Transaction};
+
+use crate::{Database, Error, Outbox};
+
+/// A transaction of sqlx's with an outbox. It dereferences to the connection: `&mut *tx` executes
+/// queries in it.
+///
+/// Dropping it rolls back, and no message is stored.
+pub struct OutboxTransaction<'c, DB: Database> {
+    transaction: Transaction<'c, DB>,
+    outbox: Outbox<DB>,
+    emitted: Vec<Message>,
+}
+
+impl<DB: Database> Outbox<DB> {
+    /// Begins a transaction on a connection of `pool`; on SQLite, one that writes from its start
+    /// (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another writer.
+    pub async fn begin(&self, pool: &Pool<DB>) -> Result<OutboxTransaction<'static, DB>, Error> {
+        let failed = |error| Error::database("beginning a transaction", DB::error(error));
+        let connection = pool.acquire().await.map_err(failed)?;
+        // A `begin` of sqlx 0.9.0 that is dropped midway leaves a transaction open on a connection
+        // that goes back to the pool (transact-rs/sqlx#4393). In a task of its own it always comes
+        // to its end, where its transaction is rolled back if nobody waits for it any more.
+        let begin = Transaction::begin(connection, DB::BEGIN.map(SqlSafeStr::into_sql_str));
+        let begun = tokio::spawn(begin).await.map_err(|_| failed(sqlx::Error::WorkerCrashed))?;
+        Ok(self.attach(begun.map_err(failed)?))
+    }
+
+    /// Makes an outbox's transaction of one that has begun already.
+    pub fn attach<'c>(&self, transaction: Transaction<'c, DB>) -> OutboxTransaction<'c, DB> {
+        OutboxTransaction { transaction, outbox: self.clone(), emitted: Vec::new() }
+    }
+}
+
+impl<DB: Database> OutboxTransaction<'_, DB> {
+    /// Checks `message` and keeps it until [`commit`](Self::commit) stores it with the others, in
+    /// one statement. After an error the transaction stays usable.
+    pub fn emit(&mut self, message: Message) -> Result<(), Error> {
+        self.outbox.check(&message)?;
+        self.emitted.push(message);
+        Ok(())
+    }
+
+    /// Stores what was emitted, commits, and wakes the relays of this process. If this future is
+    /// dropped midway, whether it committed is unknown, but they are woken.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        self.outbox.enqueue_all(&mut self.transaction, &self.emitted).await?;
+        let _wakes = WakeOnDrop(self.outbox.waker().clone());
+        let committed = self.transaction.commit().await;
+        committed.map_err(|error| Error::database("committing", DB::error(error)))
+    }
+
+    /// Rolls back; no message is stored.
+    pub async fn rollback(self) -> Result<(), Error> {
+        let rolled_back = self.transaction.rollback().await;
+        rolled_back.map_err(|error| Error::database("rolling back", DB::error(error)))
+    }
+}
+
+impl<DB: Database> Deref for OutboxTransaction<'_, DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        &self.transaction
+    }
+}
+
+impl<DB: Database> DerefMut for OutboxTransaction<'_, DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        &mut self.transaction
+    }
+}
+
+impl<DB: Database> fmt::Debug for OutboxTransaction<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxTransaction")
+            .field("outbox", &self.outbox)
+            .field("emitted", &self.emitted.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes when it is dropped, so also when the future around it is.
+struct WakeOnDrop(Waker);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}

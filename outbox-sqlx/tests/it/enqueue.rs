@@ -1,0 +1,201 @@
+//! Enqueueing in the user's transaction.
+
+use std::time::Duration;
+
+use outbox_core::{Limits, Message};
+use outbox_sqlx::{Error, Outbox};
+use sqlx::Connection as _;
+
+use crate::support::{Bed, Kind, for_every_database, keys, message};
+
+for_every_database!(
+    outside_a_transaction_is_an_error,
+    a_raw_transaction_has_its_own_way,
+    savepoints_roll_back_their_messages,
+    dropping_or_rolling_back_writes_nothing,
+    a_bad_message_leaves_the_transaction_usable,
+    ten_thousand_messages_keep_their_order,
+    strange_texts_survive_and_nul_is_refused,
+    errors_show_no_payload,
+    a_service_that_exhausts_its_pool_does_not_starve_the_relay,
+);
+
+async fn outside_a_transaction_is_an_error<DB: Kind>(bed: Bed<DB>) {
+    let mut connection = bed.pool().acquire().await.unwrap();
+    let one = bed.outbox.enqueue(&mut connection, &message("a")).await;
+    let none = bed.outbox.enqueue_all(&mut connection, &[]).await;
+    for result in [one, none] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NoTransaction) && !error.is_retryable(), "{error:?}");
+    }
+    // A transaction that has ended doesn't count.
+    let tx = connection.begin().await.unwrap();
+    tx.commit().await.unwrap();
+    let error = bed.outbox.enqueue(&mut connection, &message("a")).await.unwrap_err();
+    assert!(matches!(error, Error::NoTransaction));
+    assert_eq!(bed.count("").await, 0);
+}
+
+async fn a_raw_transaction_has_its_own_way<DB: Kind>(bed: Bed<DB>) {
+    let mut connection = bed.pool().acquire().await.unwrap();
+    for (end, stored) in [("ROLLBACK", 0), ("COMMIT", 1)] {
+        DB::raw(&mut connection, "BEGIN").await;
+        let messages = [message("a")];
+        bed.outbox.enqueue_in_raw_transaction(&mut connection, &messages).await.unwrap();
+        DB::raw(&mut connection, end).await;
+        assert_eq!(bed.all().await.len(), stored);
+    }
+}
+
+async fn savepoints_roll_back_their_messages<DB: Kind>(bed: Bed<DB>) {
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    bed.outbox.enqueue(&mut tx, &message("before")).await.unwrap();
+    let mut savepoint = tx.begin().await.unwrap();
+    bed.outbox.enqueue(&mut savepoint, &message("undone")).await.unwrap();
+    savepoint.rollback().await.unwrap();
+    let mut savepoint = tx.begin().await.unwrap();
+    bed.outbox.enqueue(&mut savepoint, &message("kept")).await.unwrap();
+    savepoint.commit().await.unwrap();
+    tx.emit(message("emitted")).unwrap();
+    assert!(bed.all().await.is_empty(), "nothing is visible before the commit");
+    tx.commit().await.unwrap();
+    let mut rows = bed.all().await;
+    rows.sort_unstable_by_key(|row| row.seq);
+    assert_eq!(keys(&rows), ["before", "kept", "emitted"]);
+}
+
+async fn dropping_or_rolling_back_writes_nothing<DB: Kind>(bed: Bed<DB>) {
+    for drops in [true, false] {
+        let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+        tx.emit(message("emitted")).unwrap();
+        bed.outbox.enqueue(&mut tx, &message("enqueued")).await.unwrap();
+        if drops {
+            drop(tx);
+        } else {
+            tx.rollback().await.unwrap();
+        }
+    }
+    let transaction = bed.pool().begin().await.unwrap();
+    let mut attached = bed.outbox.attach(transaction);
+    attached.emit(message("attached")).unwrap();
+    attached.commit().await.unwrap();
+    assert_eq!(keys(&bed.all().await), ["attached"]);
+}
+
+async fn a_bad_message_leaves_the_transaction_usable<DB: Kind>(bed: Bed<DB>) {
+    let limits = Limits { payload: 10, ..Limits::default() };
+    let names = bed.place.names.clone();
+    let strict =
+        Outbox::<DB>::builder().names(names).limits(limits).open(bed.pool()).await.unwrap();
+    let large = Message::bytes("orders", vec![0; 11]).build().unwrap();
+    let small = Message::bytes("orders", vec![0; 10]).key("small").build().unwrap();
+    let mut tx = strict.begin(bed.pool()).await.unwrap();
+    let refused = strict.enqueue_all(&mut tx, &[small.clone(), large.clone()]).await.unwrap_err();
+    assert!(matches!(refused, Error::Message(_)), "{refused:?}");
+    assert!(matches!(tx.emit(large).unwrap_err(), Error::Message(_)));
+    strict.enqueue(&mut tx, &small).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(keys(&bed.all().await), ["small"], "the good one of a refused call isn't stored");
+}
+
+async fn ten_thousand_messages_keep_their_order<DB: Kind>(bed: Bed<DB>) {
+    let numbered =
+        |n: usize| Message::bytes("orders", n.to_string().into_bytes()).key(n % 7).build().unwrap();
+    let messages: Vec<_> = (0..10_000).map(numbered).collect();
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    bed.outbox.enqueue_all(&mut tx, &messages).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut rows = bed.all().await;
+    rows.sort_unstable_by_key(|row| row.seq);
+    assert_eq!(rows.len(), messages.len());
+    assert!(rows.iter().zip(&messages).all(|(row, message)| row.message.id() == message.id()));
+}
+
+/// FAILURES row 35. Seen to fail with the check of limits removed from
+/// `enqueue_in_raw_transaction`: PostgreSQL refuses the NUL and the transaction is aborted; the
+/// others store it.
+async fn strange_texts_survive_and_nul_is_refused<DB: Kind>(bed: Bed<DB>) {
+    let strange = [
+        "a",
+        "A",
+        "á",
+        "a\u{301}",
+        "a ",
+        " a",
+        "ß",
+        "ss",
+        "ｆ",
+        "\u{feff}",
+        "\u{1}",
+        "\u{10ffff}",
+        "👩‍👩‍👧",
+        "'; DROP TABLE x; --",
+        "%_\\",
+        "\n",
+        "\u{202e}",
+        "i",
+        "İ",
+        "ı",
+    ];
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    for key in strange {
+        let message = Message::bytes("orders", format!("{key}\0"))
+            .key(key)
+            .header(format!("h{}", key.trim_matches(char::is_control)), "\u{10ffff} \"\\")
+            .build()
+            .unwrap();
+        bed.outbox.enqueue(&mut tx, &message).await.unwrap();
+    }
+    // `restore` builds what no builder lets through.
+    let mut parts = message("x").parts().clone();
+    parts.key = Some("with\0nul".into());
+    let refused = bed.outbox.enqueue(&mut tx, &Message::restore(parts)).await;
+    assert!(matches!(refused, Err(Error::Message(_))), "{refused:?}");
+    tx.commit().await.unwrap();
+    let mut rows = bed.all().await;
+    rows.sort_unstable_by_key(|row| row.seq);
+    assert_eq!(keys(&rows), strange);
+    for (row, key) in rows.iter().zip(strange) {
+        assert_eq!(row.message.payload(), format!("{key}\0").as_bytes());
+        assert_eq!((row.message.headers()[0].1.as_str(), &row.defect), ("\u{10ffff} \"\\", &None));
+    }
+}
+
+async fn errors_show_no_payload<DB: Kind>(bed: Bed<DB>) {
+    // A constraint of the user's makes the database quote what it refuses.
+    let secret = Message::bytes("orders", "canary").key("canary").header("a", "canary");
+    let secret = secret.build().unwrap();
+    bed.execute(format!("DROP TABLE {}", bed.table(""))).await;
+    let narrow = "(partition_no INT CHECK (partition_no > 99), id VARCHAR(1), topic VARCHAR(1), \
+                  message_key VARCHAR(1) UNIQUE, message_type VARCHAR(1), content_type VARCHAR(1), \
+                  payload VARCHAR(1), headers VARCHAR(1), created_at VARCHAR(1))";
+    bed.execute(format!("CREATE TABLE {} {narrow}", bed.table(""))).await;
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    let error = bed.outbox.enqueue(&mut tx, &secret).await.unwrap_err();
+    let mut shown = format!("{error:?} {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        shown = format!("{shown} {cause:?} {cause}");
+        source = cause.source();
+    }
+    assert!(!shown.contains("canary") && !shown.contains("63616e617279"), "{shown}");
+    assert!(!error.is_retryable());
+}
+
+/// FAILURES row 12, the database's part. Seen to fail with a driver that takes its connections
+/// from the pool.
+async fn a_service_that_exhausts_its_pool_does_not_starve_the_relay<DB: Kind>(bed: Bed<DB>) {
+    let options = (*bed.pool().connect_options()).clone();
+    let tiny = sqlx::pool::PoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_millis(200))
+        .connect_with(options)
+        .await
+        .unwrap();
+    let outbox = Outbox::<DB>::builder().names(bed.place.names.clone()).open(&tiny).await.unwrap();
+    let _held = tiny.acquire().await.unwrap();
+    assert!(tiny.acquire().await.is_err(), "the pool is exhausted");
+    let store = outbox.store().await.unwrap();
+    let request = crate::support::lease_request(crate::support::relay(), &[0]);
+    outbox_core::Store::lease(&store, &request).await.unwrap();
+}

@@ -1,0 +1,152 @@
+//! Migrations.
+
+use outbox_core::{StoreError, StoreErrorKind};
+use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, script};
+
+use crate::support::{
+    Bed, Kind, Place, for_every_database, keys, mariadb_place, message, newest_postgres_place,
+    postgres_place, sqlite_place, table,
+};
+
+for_every_database!(
+    it_may_run_again_but_not_with_another_count,
+    another_version_is_refused,
+    several_outboxes_share_a_database,
+);
+
+macro_rules! for_every_empty_place {
+    ($($test:ident),+ $(,)?) => {
+        mod empty {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::postgres_place().await).await;
+                super::$test(super::newest_postgres_place().await).await;
+                super::$test(super::mariadb_place().await).await;
+                super::$test(super::sqlite_place().await).await;
+            })+
+        }
+    };
+}
+
+for_every_empty_place!(
+    without_a_migration_nothing_opens,
+    it_may_run_in_many_processes_at_once,
+    the_printed_script_does_the_same,
+);
+
+fn schema_error(result: Result<impl std::fmt::Debug, Error>) -> String {
+    match result.unwrap_err() {
+        Error::Outbox(error) if error.kind() == StoreErrorKind::Schema => error.to_string(),
+        error => panic!("another error: {error:?}"),
+    }
+}
+
+async fn it_may_run_again_but_not_with_another_count<DB: Kind>(bed: Bed<DB>) {
+    bed.enqueue(&["a"]).await;
+    let builder =
+        |partitions| Outbox::<DB>::builder().names(bed.place.names.clone()).partitions(partitions);
+    builder(4).migrate(bed.pool()).await.unwrap();
+    assert_eq!(keys(&bed.all().await), ["a"]);
+    let text = schema_error(builder(8).migrate(bed.pool()).await);
+    assert!(text.contains("has 4 partitions, which can't be changed to 8"), "{text}");
+    for impossible in [0, 1025] {
+        schema_error(builder(impossible).migrate(bed.pool()).await);
+    }
+    let opened = builder(8).open(bed.pool()).await.unwrap();
+    assert_eq!(opened.partitions(), 4, "the database's number holds");
+    let beyond = format!("UPDATE {} SET partition_no = 4", bed.table(""));
+    assert!(DB::sql(bed.pool(), beyond).await.is_err(), "no partition beyond the last");
+}
+
+async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
+    let builder = || Outbox::<DB>::builder().names(bed.place.names.clone()).partitions(4);
+    for (version, wanted) in [(99, "newer"), (0, "run its migration first")] {
+        bed.execute(format!("UPDATE {} SET version = {version}", bed.table("_meta"))).await;
+        let text = schema_error(builder().open(bed.pool()).await);
+        assert!(text.contains(wanted), "{text}");
+        let store: Result<_, StoreError> = outbox_sqlx::Store::<DB>::open(
+            outbox_sqlx::SqlxDriver::like(bed.pool()),
+            bed.store.config().clone(),
+        )
+        .await;
+        assert_eq!(store.unwrap_err().kind(), StoreErrorKind::Schema);
+        if version == 99 {
+            let text = schema_error(builder().migrate(bed.pool()).await);
+            assert!(text.contains("newer"), "{text}");
+        }
+    }
+}
+
+async fn several_outboxes_share_a_database<DB: Kind>(bed: Bed<DB>) {
+    let prefix = Identifier::new("order").unwrap();
+    let names = Names { prefix, ..bed.place.names.clone() };
+    let builder = || Outbox::<DB>::builder().names(names.clone()).partitions(4);
+    builder().migrate(bed.pool()).await.unwrap();
+    let other = builder().open(bed.pool()).await.unwrap();
+    bed.enqueue(&["a"]).await;
+    let mut tx = other.begin(bed.pool()).await.unwrap();
+    tx.emit(message("b")).unwrap();
+    tx.commit().await.unwrap();
+    let store = other.store().await.unwrap();
+    let page = outbox_core::Store::fetch(&store, &crate::support::fetch_all()).await.unwrap();
+    assert_eq!((keys(&bed.all().await), keys(&page.rows)), (vec!["a".into()], vec!["b".into()]));
+}
+
+async fn without_a_migration_nothing_opens<DB: Kind>(place: Place<DB>) {
+    let text = schema_error(Outbox::builder().names(place.names.clone()).open(&place.pool).await);
+    assert!(text.contains("run its migration first"), "{text}");
+    let unknown = Names {
+        schema: place.names.schema.as_ref().map(|_| Identifier::new("no_such_schema").unwrap()),
+        prefix: Identifier::new("no_such_prefix").unwrap(),
+    };
+    let text = schema_error(Outbox::<DB>::builder().names(unknown).open(&place.pool).await);
+    assert!(text.contains("no_such_prefix"), "{text}");
+}
+
+async fn it_may_run_in_many_processes_at_once<DB: Kind>(place: Place<DB>) {
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (pool, names) = (place.pool.clone(), place.names.clone());
+        running.spawn(async move { Outbox::<DB>::builder().names(names).migrate(&pool).await });
+    }
+    for migrated in running.join_all().await {
+        migrated.unwrap();
+    }
+    let opened = Outbox::builder().names(place.names.clone()).open(&place.pool).await.unwrap();
+    assert_eq!(opened.partitions(), 16);
+}
+
+async fn the_printed_script_does_the_same<DB: Kind>(place: Place<DB>) {
+    let script = script(dialect::<DB>(), &place.names, 4).unwrap();
+    DB::sql(&place.pool, script).await.unwrap();
+    let bed = Bed::new(place).await;
+    bed.enqueue(&["a"]).await;
+    assert_eq!(keys(&bed.all().await), ["a"]);
+    let lease = table::<DB>(&bed.place.names, "_lease");
+    assert_eq!(DB::number(bed.pool(), format!("SELECT count(*) FROM {lease}")).await, 4);
+}
+
+fn dialect<DB: Database>() -> outbox_sqlx::Dialect {
+    match DB::NAME {
+        "PostgreSQL" => outbox_sqlx::Dialect::Postgres,
+        "MySQL" => outbox_sqlx::Dialect::MySql,
+        _ => outbox_sqlx::Dialect::Sqlite,
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_with_a_cache_is_refused() {
+    let bed = crate::support::postgres().await;
+    bed.execute(format!("ALTER SEQUENCE {} CACHE 20", bed.table("_seq"))).await;
+    let text = bed.outbox.store().await.map_err(|error| schema_error(Err::<(), _>(error)));
+    assert!(text.unwrap_err().contains("CACHE 1"));
+}
+
+#[tokio::test]
+async fn another_storage_engine_is_refused() {
+    let bed = crate::support::mariadb().await;
+    let outbox = bed.table("");
+    bed.execute(format!("ALTER TABLE {outbox} ENGINE = Aria")).await;
+    let text = bed.outbox.store().await.map_err(|error| schema_error(Err::<(), _>(error)));
+    assert!(text.unwrap_err().contains("InnoDB"));
+}

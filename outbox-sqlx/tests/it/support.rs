@@ -1,0 +1,294 @@
+//! A fresh outbox in each database.
+
+use std::env;
+use std::time::Duration;
+
+use outbox_core::{
+    Epoch, Fate, FetchRequest, LeaseReport, LeaseRequest, Message, Partition, PartitionRead,
+    Reason, RelayId, RowRef, Seq, SettleReport, SettleRequest, Store as _, StoredRow, Verdict,
+};
+use outbox_sqlx::{Database, Identifier, Names, Outbox, Store, StoreConfig};
+use sqlx::{MySql, Pool, Postgres, Sqlite};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Makes a test of the async function `$test`, generic over the database, for each of them.
+macro_rules! for_every_database {
+    ($($test:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::support::postgres().await).await;
+            })+
+        }
+        mod newest_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::support::newest_postgres().await).await;
+            })+
+        }
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::support::mariadb().await).await;
+            })+
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::support::sqlite().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use for_every_database;
+
+/// A place for one outbox, which nobody else uses.
+pub(crate) struct Place<DB: Kind> {
+    pub(crate) pool: Pool<DB>,
+    pub(crate) names: Names,
+    _directory: Option<TempDir>,
+}
+
+/// An outbox in a place of its own.
+pub(crate) struct Bed<DB: Kind> {
+    pub(crate) place: Place<DB>,
+    pub(crate) outbox: Outbox<DB>,
+    pub(crate) store: Store<DB>,
+}
+
+/// What tests need to know of a database.
+pub(crate) trait Kind: Database {
+    const CLEANUP: &'static [&'static str];
+
+    async fn sql(pool: &Pool<Self>, sql: String) -> Result<u64, sqlx::Error>;
+
+    async fn number(pool: &Pool<Self>, sql: String) -> i64;
+
+    async fn raw(connection: &mut Self::Connection, sql: &str);
+}
+
+macro_rules! kind {
+    ($database:ty, $cleanup:expr) => {
+        impl Kind for $database {
+            const CLEANUP: &'static [&'static str] = $cleanup;
+
+            async fn sql(pool: &Pool<Self>, sql: String) -> Result<u64, sqlx::Error> {
+                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn number(pool: &Pool<Self>, sql: String) -> i64 {
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
+            }
+
+            async fn raw(connection: &mut Self::Connection, sql: &str) {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
+            }
+        }
+    };
+}
+
+kind!(Postgres, &["SET lock_timeout = '2s'", "DROP SCHEMA IF EXISTS \"{}\" CASCADE"]);
+kind!(MySql, &["SET lock_wait_timeout = 2", "DROP DATABASE IF EXISTS `{}`"]);
+kind!(Sqlite, &[]);
+
+pub(crate) async fn postgres_place() -> Place<Postgres> {
+    server("OUTBOX_TEST_POSTGRES", "postgres://outbox:outbox@127.0.0.1:54315/outbox").await
+}
+
+pub(crate) async fn newest_postgres_place() -> Place<Postgres> {
+    server("OUTBOX_TEST_POSTGRES_NEWEST", "postgres://outbox:outbox@127.0.0.1:54318/outbox").await
+}
+
+pub(crate) async fn mariadb_place() -> Place<MySql> {
+    server("OUTBOX_TEST_MARIADB", "mysql://outbox:outbox@127.0.0.1:33061/outbox").await
+}
+
+async fn server<DB: Kind>(variable: &str, default: &str) -> Place<DB> {
+    let url = env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let pool = sqlx::pool::PoolOptions::new()
+        .max_connections(40)
+        .acquire_timeout(Duration::from_secs(20))
+        .connect(&url)
+        .await
+        .unwrap_or_else(|error| {
+            let name = DB::NAME;
+            panic!("these tests need {name}, set by {variable}: run `cargo xtask services up` ({error})")
+        });
+    let schema = format!("t_{}", Uuid::now_v7().simple());
+    let names = Names { schema: Some(Identifier::new(&schema).unwrap()), ..Names::default() };
+    Place { pool, names, _directory: None }
+}
+
+pub(crate) async fn sqlite_place() -> Place<Sqlite> {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = sqlite_pool(&directory.path().join("test.db")).await;
+    Place { pool, names: Names::default(), _directory: Some(directory) }
+}
+
+pub(crate) async fn sqlite_pool(path: &std::path::Path) -> Pool<Sqlite> {
+    Pool::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.unwrap()
+}
+
+pub(crate) async fn postgres() -> Bed<Postgres> {
+    Bed::new(postgres_place().await).await
+}
+
+pub(crate) async fn newest_postgres() -> Bed<Postgres> {
+    Bed::new(newest_postgres_place().await).await
+}
+
+pub(crate) async fn mariadb() -> Bed<MySql> {
+    Bed::new(mariadb_place().await).await
+}
+
+pub(crate) async fn sqlite() -> Bed<Sqlite> {
+    Bed::new(sqlite_place().await).await
+}
+
+impl<DB: Kind> Drop for Place<DB> {
+    /// Removes the schema, on a thread of its own as dropping can't wait on this one's runtime.
+    fn drop(&mut self) {
+        let Some(schema) = self.names.schema.clone() else { return };
+        let options = self.pool.connect_options();
+        let cleaning = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let pool = Pool::<DB>::connect_lazy_with((*options).clone());
+                for text in DB::CLEANUP {
+                    // What is left behind by a failed clean-up disturbs nobody.
+                    let _ = DB::sql(&pool, text.replace("{}", schema.as_str())).await;
+                }
+            });
+        });
+        let _ = cleaning.join();
+    }
+}
+
+impl Bed<Sqlite> {
+    /// In a file that has been migrated already.
+    pub(crate) async fn at(pool: Pool<Sqlite>, directory: TempDir) -> Self {
+        Self::new(Place { pool, names: Names::default(), _directory: Some(directory) }).await
+    }
+}
+
+impl<DB: Kind> Bed<DB> {
+    /// With four partitions, so that tests can name them all.
+    pub(crate) async fn new(place: Place<DB>) -> Self {
+        let builder = || Outbox::builder().names(place.names.clone()).partitions(4);
+        builder().migrate(&place.pool).await.unwrap();
+        let outbox = builder().open(&place.pool).await.unwrap();
+        let store = outbox.store().await.unwrap();
+        Self { place, outbox, store }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool<DB> {
+        &self.place.pool
+    }
+
+    /// The quoted name of the table with that suffix.
+    pub(crate) fn table(&self, suffix: &str) -> String {
+        table::<DB>(&self.place.names, suffix)
+    }
+
+    pub(crate) async fn store_with(&self, config: StoreConfig) -> Store<DB> {
+        self.outbox.store_with(config).await.unwrap()
+    }
+
+    /// Enqueues messages with these keys, each in a transaction of its own, and returns them.
+    pub(crate) async fn enqueue(&self, keys: &[&str]) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for key in keys {
+            let mut tx = self.outbox.begin(self.pool()).await.unwrap();
+            messages.push(message(key));
+            tx.emit(messages.last().unwrap().clone()).unwrap();
+            tx.commit().await.unwrap();
+        }
+        messages
+    }
+
+    pub(crate) async fn lease(&self, relay: RelayId, take: &[u16]) -> LeaseReport {
+        self.store.lease(&lease_request(relay, take)).await.unwrap()
+    }
+
+    /// Everything pending, in each partition from its start.
+    pub(crate) async fn all(&self) -> Vec<StoredRow> {
+        self.store.fetch(&fetch_all()).await.unwrap().rows
+    }
+
+    pub(crate) async fn deliver(&self, rows: &[StoredRow]) -> SettleReport {
+        let delivered = rows.iter().map(row_ref).collect();
+        let request = SettleRequest { relay: relay(), delivered, verdicts: vec![] };
+        self.store.settle(&request).await.unwrap()
+    }
+
+    pub(crate) async fn decide(&self, relay: RelayId, verdicts: Vec<Verdict>) -> SettleReport {
+        let request = SettleRequest { relay, delivered: vec![], verdicts };
+        self.store.settle(&request).await.unwrap()
+    }
+
+    pub(crate) async fn count(&self, suffix: &str) -> i64 {
+        DB::number(self.pool(), format!("SELECT count(*) FROM {}", self.table(suffix))).await
+    }
+
+    pub(crate) async fn execute(&self, sql: String) {
+        DB::sql(self.pool(), sql).await.unwrap();
+    }
+}
+
+pub(crate) fn table<DB: Kind>(names: &Names, suffix: &str) -> String {
+    let quote = if DB::NAME == "MySQL" { '`' } else { '"' };
+    let table = format!("{quote}{}{suffix}{quote}", names.prefix);
+    match &names.schema {
+        Some(schema) => format!("{quote}{schema}{quote}.{table}"),
+        None => table,
+    }
+}
+
+pub(crate) fn message(key: &str) -> Message {
+    Message::bytes("orders", format!("payload of {key}")).key(key).build().unwrap()
+}
+
+pub(crate) fn relay() -> RelayId {
+    RelayId(Uuid::now_v7())
+}
+
+pub(crate) fn lease_request(relay: RelayId, take: &[u16]) -> LeaseRequest {
+    LeaseRequest {
+        relay,
+        ttl: Duration::from_secs(30),
+        take: take.iter().copied().map(Partition).collect(),
+        release: vec![],
+        sick: false,
+        leaving: false,
+    }
+}
+
+pub(crate) fn fetch_all() -> FetchRequest {
+    let read = |number| PartitionRead {
+        partition: Partition(number),
+        after: Seq::START,
+        limit: 100_000,
+        bytes: u64::MAX,
+    };
+    FetchRequest { reads: (0..4).map(read).collect(), horizon: Seq::START, look_limit: 1000 }
+}
+
+pub(crate) fn row_ref(row: &StoredRow) -> RowRef {
+    RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
+}
+
+pub(crate) fn verdict(row: &StoredRow, epoch: Epoch, attempts: u32, fate: Fate) -> Verdict {
+    Verdict { row: row_ref(row), epoch, attempts, error: Reason::new("it failed"), fate }
+}
+
+/// The epoch of the lease on `row`'s partition.
+pub(crate) fn epoch(report: &LeaseReport, row: &StoredRow) -> Epoch {
+    report.leases[usize::from(row.partition.0)].epoch
+}
+
+pub(crate) fn keys(rows: &[StoredRow]) -> Vec<String> {
+    rows.iter().map(|row| row.message.key().unwrap_or("").to_owned()).collect()
+}

@@ -1,0 +1,160 @@
+//! What the suites can't ask of a real database: rewound places, stepping clocks, generations.
+
+use std::time::Duration;
+
+use outbox_core::{
+    DeadFilter, Epoch, Fate, FetchRequest, LeaseRequest, Message, Page, Partition, PartitionRead,
+    Reason, RelayId, RowRef, Seq, SettleRequest, TxId, Verdict, VerdictAnswer, Visibility,
+};
+use uuid::Uuid;
+
+use super::{Database, Sabotage};
+
+const NOW: Duration = Duration::from_secs(1000);
+const TTL: Duration = Duration::from_secs(10);
+const P: Partition = Partition(0);
+
+fn message() -> Message {
+    Message::bytes("t", "").key("k").build().unwrap()
+}
+
+fn relay(n: u128) -> RelayId {
+    RelayId(Uuid::from_u128(n))
+}
+
+fn take(relay: RelayId) -> LeaseRequest {
+    let (take, release) = (vec![P], Vec::new());
+    LeaseRequest { relay, ttl: TTL, take, release, sick: false, leaving: false }
+}
+
+fn fetch(database: &Database) -> Page {
+    let read = PartitionRead { partition: P, after: Seq::START, limit: 100, bytes: u64::MAX };
+    let request = FetchRequest { reads: vec![read], horizon: Seq::START, look_limit: 100 };
+    database.fetch(NOW, &request)
+}
+
+fn bury(database: &mut Database, seq: Seq, id: Uuid, epoch: Epoch) -> VerdictAnswer {
+    let row = RowRef { partition: P, seq, id };
+    let error = Reason::new("dead");
+    let verdict = Verdict { row, epoch, attempts: 1, error, fate: Fate::Dead };
+    let request = SettleRequest { relay: relay(1), delivered: Vec::new(), verdicts: vec![verdict] };
+    database.settle(NOW, &request).verdicts[0]
+}
+
+/// Two messages of one key, of which the first is dead.
+fn with_a_dead_head() -> (Database, Seq) {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    let head = message();
+    let seqs = database.enqueue(NOW, [head.clone(), message()]).unwrap();
+    let epoch = database.lease(NOW, &take(relay(1))).leases[0].epoch;
+    assert_eq!(bury(&mut database, seqs[0], head.id(), epoch), VerdictAnswer::Applied);
+    assert_eq!(database.died(), [head.id()]);
+    (database, seqs[0])
+}
+
+#[test]
+fn ids_are_assigned_at_the_first_insert() {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    let (idle, writing) = (database.begin().unwrap(), database.begin().unwrap());
+    assert_eq!(fetch(&database).xmin, Some(TxId(1)));
+    database.insert(NOW, writing, message());
+    database.insert(NOW, idle, message());
+    assert_eq!(fetch(&database).xmin, Some(TxId(1)));
+    database.commit(writing);
+    assert_eq!(fetch(&database).xmin, Some(TxId(2)));
+    database.rollback(idle);
+    assert_eq!(fetch(&database).xmin, Some(TxId(3)));
+    assert_eq!(fetch(&database).rows.len(), 1);
+}
+
+#[test]
+fn an_ordered_database_has_one_writer() {
+    let mut database = Database::new(1, Visibility::Ordered);
+    let first = database.begin().unwrap();
+    assert_eq!(database.begin(), None);
+    assert_eq!(database.enqueue(NOW, [message()]), None);
+    database.rollback(first);
+    assert!(database.begin().is_some());
+}
+
+#[test]
+fn a_rewound_sequence_gives_out_free_places_again() {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    let sent = [message(), message(), message()];
+    let seqs = database.enqueue(NOW, sent.clone()).unwrap();
+    let row = RowRef { partition: P, seq: seqs[1], id: sent[1].id() };
+    let request = SettleRequest { relay: relay(1), delivered: vec![row], verdicts: Vec::new() };
+    database.settle(NOW, &request);
+    database.rewind(Seq::START);
+    let again = database.enqueue(NOW, [message(), message()]).unwrap();
+    assert_eq!(again, [seqs[1], Seq(seqs[2].0 + 1)]);
+    // The old delivery, reported once more, is not that of the new row.
+    database.settle(NOW, &request);
+    assert_eq!(database.backlog(), 4);
+    assert_eq!(database.counters().delivered, 1);
+    assert_eq!(database.counters().delivered_gone, 1);
+    database.sabotage(Sabotage::DeleteBySeq);
+    database.settle(NOW, &request);
+    assert_eq!(database.backlog(), 3);
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_keep_the_dead_alive() {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    database.lease(NOW, &take(relay(1)));
+    let earlier = Duration::from_secs(999);
+    let report = database.lease(earlier, &take(relay(2)));
+    assert_eq!((report.leases[0].owner, report.leases[0].epoch), (Some(relay(2)), Epoch(2)));
+    assert_eq!(report.relays.len(), 1);
+    assert_eq!(database.counters().leases_taken_over, 1);
+}
+
+#[test]
+fn a_lease_ends_at_its_instant() {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    database.lease(NOW, &take(relay(1)));
+    let before = NOW + Duration::from_millis(9_999);
+    assert_eq!(database.lease(before, &take(relay(2))).leases[0].owner, Some(relay(1)));
+    assert_eq!(database.lease(NOW + TTL, &take(relay(2))).leases[0].owner, Some(relay(2)));
+}
+
+#[test]
+fn stale_verdicts_are_counted() {
+    let (mut database, _) = with_a_dead_head();
+    let row = fetch(&database).rows.remove(0);
+    let answer = bury(&mut database, row.seq, row.message.id(), Epoch(9));
+    assert_eq!(answer, VerdictAnswer::EpochLost);
+    assert_eq!(database.counters().stale_refused, 1);
+    assert_eq!(database.counters().dead_lettered, 1);
+    database.sabotage(Sabotage::NoFence);
+    let answer = bury(&mut database, row.seq, row.message.id(), Epoch(9));
+    assert_eq!(answer, VerdictAnswer::Applied);
+    assert_eq!(database.dead().count(), 2);
+}
+
+#[test]
+fn a_redrive_in_place_is_told_by_the_generation() {
+    let (mut database, seq) = with_a_dead_head();
+    let before = fetch(&database).generations;
+    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 1);
+    assert_eq!(fetch(&database).rows[0].seq, seq);
+    assert_ne!(fetch(&database).generations, before);
+}
+
+#[test]
+fn a_redrive_in_place_waits_for_its_place() {
+    let (mut database, seq) = with_a_dead_head();
+    database.rewind(Seq::START);
+    assert_eq!(database.enqueue(NOW, [message()]).unwrap(), [seq]);
+    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 0);
+    assert_eq!(database.dead().count(), 1);
+}
+
+#[test]
+fn a_sabotaged_generation_stays() {
+    let (mut database, _) = with_a_dead_head();
+    database.sabotage(Sabotage::SameGeneration);
+    let before = fetch(&database).generations;
+    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 1);
+    assert_eq!(fetch(&database).generations, before);
+}

@@ -1,0 +1,211 @@
+//! Publishing: batches on their way, message by message.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_core::relay::{Batch, BatchId, Input};
+use outbox_core::{Message, Ordering, Outcome};
+use uuid::Uuid;
+
+use super::queue::Happening;
+use super::world::World;
+
+/// A batch between the call of the publisher and its return.
+#[derive(Debug)]
+pub(super) struct Sending {
+    messages: Vec<Arc<Message>>,
+    outcomes: Vec<Outcome>,
+    /// Keys of which a message was not accepted.
+    blocked: HashSet<Arc<str>>,
+    /// Why nothing more is accepted on this connection.
+    cut: Option<Outcome>,
+    deadline: Duration,
+    open: usize,
+}
+
+/// What a message is like for the broker, drawn when it first arrives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Nature {
+    failures_left: u32,
+    rejected: bool,
+    breaking: bool,
+    /// Outcomes that may count as an attempt.
+    pub(super) counted: u32,
+    pub(super) was_rejected: bool,
+}
+
+impl World {
+    pub(super) fn publish(&mut self, relay: usize, batch: Batch) {
+        self.check_lanes(relay, &batch);
+        let run = self.relays[relay].run;
+        let timeout = batch.deadline.saturating_sub(self.now);
+        let slow = self.scenario.faults.can_duplicate() && self.rng.u8(..20) == 0;
+        let longest = if slow { timeout.mul_f64(1.5) } else { timeout / 3 };
+        let mut times: Vec<Duration> =
+            batch.messages.iter().map(|_| self.now + longest.mul_f64(self.rng.f64())).collect();
+        times.sort_unstable();
+        let count = batch.messages.len();
+        for (index, at) in times.iter().enumerate() {
+            // Nothing is sent for the first time after the deadline.
+            if *at <= batch.deadline {
+                self.queue.push(*at, Happening::Send { relay, run, batch: batch.id, index });
+            }
+        }
+        let returns = (times[count - 1] + self.latency()).min(batch.deadline);
+        self.queue.push(returns, Happening::Returned { relay, run, batch: batch.id });
+        let sending = Sending {
+            outcomes: vec![Outcome::Unknown; count],
+            messages: batch.messages,
+            blocked: HashSet::new(),
+            cut: None,
+            deadline: batch.deadline,
+            open: count,
+        };
+        self.relays[relay].sending.insert(batch.id, sending);
+    }
+
+    /// The machine's side of the publisher's contract.
+    fn check_lanes(&mut self, relay: usize, batch: &Batch) {
+        let mut runs: HashMap<&str, usize> = HashMap::new();
+        for key in batch.messages.iter().filter_map(|message| message.key()) {
+            *runs.entry(key).or_default() += 1;
+        }
+        let on_the_way = self.relays[relay].sending.values().flat_map(|sending| &sending.messages);
+        let twice =
+            on_the_way.filter_map(|message| message.key()).any(|key| runs.contains_key(key));
+        let run = self.scenario.ordering == Ordering::Independent && runs.values().any(|n| *n > 1);
+        if twice || run || batch.messages.is_empty() {
+            self.problem(format!("relay {relay} published {batch:?} against the lanes' rules"));
+        }
+    }
+
+    /// A message reaches the broker, or a point where it doesn't.
+    pub(super) fn send(&mut self, relay: usize, batch: BatchId, index: usize) {
+        let Some(mut sending) = self.relays[relay].sending.remove(&batch) else { return };
+        let message = Arc::clone(&sending.messages[index]);
+        sending.outcomes[index] = self.outcome(relay, &mut sending, &message);
+        let accepted = sending.outcomes[index] == Outcome::Delivered;
+        if !accepted && let Some(key) = message.parts().key.clone() {
+            sending.blocked.insert(key);
+        }
+        sending.open -= 1;
+        self.relays[relay].sending.insert(batch, sending);
+    }
+
+    fn outcome(&mut self, relay: usize, sending: &mut Sending, message: &Arc<Message>) -> Outcome {
+        let faults = self.scenario.faults;
+        let blocked = message.key().is_some_and(|key| sending.blocked.contains(key));
+        if blocked && self.scenario.ordering == Ordering::PrefixPerKey {
+            return Outcome::Failed("after one that failed".into());
+        }
+        if let Some(cut) = &sending.cut {
+            return cut.clone();
+        }
+        let nature = self.nature(message.id());
+        if self.broker_down || nature.breaking {
+            let cut = Outcome::Unavailable("connection refused".into());
+            sending.cut = Some(cut.clone());
+            return cut;
+        }
+        if nature.rejected {
+            self.natures.get_mut(&message.id()).expect("drawn").was_rejected = true;
+            return Outcome::Rejected("no such topic".into());
+        }
+        if nature.failures_left > 0 {
+            let nature = self.natures.get_mut(&message.id()).expect("drawn");
+            nature.failures_left -= 1;
+            return Outcome::Failed("try again".into());
+        }
+        if faults.can_duplicate() && self.rng.u8(..100) == 0 {
+            return Outcome::Throttled(Duration::from_millis(self.rng.u64(..100)));
+        }
+        if self.rng.f64() < faults.send_lost {
+            // Nothing behind it on the connection arrives either.
+            sending.cut = Some(Outcome::Unknown);
+            return Outcome::Unknown;
+        }
+        self.accept(relay, message);
+        if self.rng.f64() < faults.ack_lost {
+            self.unknown += 1;
+            // The broker has it, and the messages behind it in its lane stay in order.
+            sending.cut = Some(Outcome::Unknown);
+            return Outcome::Unknown;
+        }
+        Outcome::Delivered
+    }
+
+    pub(super) fn accept(&mut self, relay: usize, message: &Arc<Message>) {
+        self.broker.accept(self.now, relay as u64, Arc::clone(message));
+        self.history.accepted(message.id());
+    }
+
+    fn nature(&mut self, id: Uuid) -> Nature {
+        let faults = self.scenario.faults;
+        if let Some(nature) = self.natures.get(&id) {
+            return *nature;
+        }
+        let failing = self.rng.f64() < faults.failing;
+        let nature = Nature {
+            failures_left: if failing { self.rng.u32(1..10) } else { 0 },
+            rejected: self.rng.f64() < faults.rejected,
+            breaking: self.rng.f64() < faults.breaking,
+            counted: 0,
+            was_rejected: false,
+        };
+        self.natures.insert(id, nature);
+        nature
+    }
+
+    /// The publisher's call returns, or its deadline has come.
+    pub(super) fn returned(&mut self, relay: usize, batch: BatchId) {
+        let Some(sending) = self.relays[relay].sending.remove(&batch) else { return };
+        debug_assert!(sending.open == 0 || self.now >= sending.deadline);
+        for (message, outcome) in sending.messages.iter().zip(&sending.outcomes) {
+            self.nature(message.id());
+            let nature = self.natures.get_mut(&message.id()).expect("drawn");
+            match outcome {
+                Outcome::Failed(_) | Outcome::Unknown | Outcome::Unavailable(_) => {
+                    nature.counted += 1;
+                }
+                _ => {}
+            }
+            self.tally.unknown_outcomes += u64::from(*outcome == Outcome::Unknown);
+        }
+        self.tell(relay, Input::Published(batch, sending.outcomes));
+    }
+
+    /// While a relay stands still it sends nothing, and what it skips it doesn't send later.
+    pub(super) fn skip(&mut self, relay: usize, batch: BatchId) {
+        if let Some(sending) = self.relays[relay].sending.get_mut(&batch) {
+            sending.cut = Some(Outcome::Unknown);
+            sending.open -= 1;
+        }
+    }
+
+    /// A relay that was killed or stood still may have bytes in a buffer that arrive all the same.
+    pub(super) fn flush_buffers(&mut self, relay: usize) {
+        let mut buffers = Vec::new();
+        for (id, sending) in &mut self.relays[relay].sending {
+            let sent = sending.messages.len() - sending.open;
+            if sending.cut.is_none() {
+                buffers.push((*id, sending.messages[sent..].to_vec(), sending.blocked.clone()));
+            }
+            sending.cut = Some(Outcome::Unknown);
+        }
+        buffers.sort_by_key(|(id, ..)| *id);
+        for (_, messages, blocked) in buffers {
+            let buffered = self.rng.usize(..4);
+            for message in messages.iter().take(buffered) {
+                let nature = self.nature(message.id());
+                let refused = nature.breaking || nature.rejected || nature.failures_left > 0;
+                if self.broker_down || refused || message.key().is_some_and(|k| blocked.contains(k))
+                {
+                    break;
+                }
+                self.accept(relay, message);
+                self.tally.zombie_sends += 1;
+            }
+        }
+    }
+}

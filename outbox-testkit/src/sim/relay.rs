@@ -1,0 +1,187 @@
+//! Relays: each a machine, with what it has under way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use outbox_core::BatchLimits;
+use outbox_core::RelayId;
+use outbox_core::relay::{
+    BatchId, Command, Destination, DestinationSpec, Event, Input, Machine, Setup,
+};
+use uuid::Uuid;
+
+use super::broker::Sending;
+use super::queue::{Fault, Happening};
+use super::store::Call;
+use super::world::World;
+
+#[derive(Debug, Default)]
+pub(super) struct Relay {
+    /// Grows at each start, so that nothing reaches a relay that was meant for its predecessor.
+    pub(super) run: u64,
+    pub(super) machine: Option<Machine>,
+    pub(super) paused: bool,
+    /// What arrived while it stood still.
+    inbox: Vec<Input>,
+    /// Which calls of the store are under way.
+    pub(super) calling: [bool; 3],
+    /// Connections that broke without having been used since.
+    pub(super) broken: [bool; 3],
+    pub(super) sending: HashMap<BatchId, Sending>,
+    timer_at: Option<Duration>,
+    pub(super) stopping: bool,
+}
+
+impl World {
+    pub(super) fn start(&mut self, relay: usize) {
+        if self.relays[relay].machine.is_some() {
+            if self.relays[relay].stopping {
+                let later = self.now + Duration::from_millis(50);
+                self.queue.push(later, Happening::Fault(Fault::Start(relay)));
+            }
+            return;
+        }
+        let limits = BatchLimits {
+            messages: self.rng.usize(1..9),
+            bytes: [150, 100_000][self.rng.usize(..2)],
+        };
+        let setup = Setup {
+            config: self.scenario.config,
+            relay: RelayId(Uuid::from_u128(u128::from(self.rng.u64(..)))),
+            visibility: self.scenario.visibility,
+            destinations: vec![DestinationSpec { ordering: self.scenario.ordering, limits }],
+            route: Box::new(|_| Destination(0)),
+            seed: self.rng.u64(..),
+        };
+        let machine = Machine::new(setup, self.now).expect("scenarios have valid settings");
+        let run = self.relays[relay].run + 1;
+        self.relays[relay] = Relay { run, machine: Some(machine), ..Relay::default() };
+        self.tell(relay, Input::Timeout);
+    }
+
+    pub(super) fn leave(&mut self, relay: usize) {
+        let deadline = self.now + self.scenario.config.publish_timeout * 2;
+        let state = &mut self.relays[relay];
+        if state.machine.is_some() && !std::mem::replace(&mut state.stopping, true) {
+            self.tell(relay, Input::Stop(deadline));
+        }
+    }
+
+    pub(super) fn crash(&mut self, relay: usize) {
+        if self.relays[relay].machine.take().is_none() {
+            return;
+        }
+        self.tally.crashes += 1;
+        self.disturbances += 1;
+        self.flush_buffers(relay);
+        let run = self.relays[relay].run + 1;
+        self.relays[relay] = Relay { run, ..Relay::default() };
+    }
+
+    pub(super) fn pause(&mut self, relay: usize, length: Duration) {
+        let now = self.now;
+        let state = &mut self.relays[relay];
+        if state.machine.is_none() || state.paused {
+            return;
+        }
+        state.paused = true;
+        self.tally.pauses += 1;
+        self.disturbances += 1;
+        self.queue.push(now + length, Happening::Fault(Fault::Resume(relay)));
+    }
+
+    pub(super) fn resume(&mut self, relay: usize) {
+        if !std::mem::take(&mut self.relays[relay].paused) {
+            return;
+        }
+        self.flush_buffers(relay);
+        for input in std::mem::take(&mut self.relays[relay].inbox) {
+            self.tell(relay, input);
+        }
+        self.tell(relay, Input::Timeout);
+    }
+
+    /// An answer to a call of the store.
+    pub(super) fn arrive(&mut self, relay: usize, run: u64, input: Input) {
+        if self.relays[relay].run == run {
+            self.tell(relay, input);
+        }
+    }
+
+    pub(super) fn tell(&mut self, relay: usize, input: Input) {
+        let now = self.now;
+        let state = &mut self.relays[relay];
+        if state.paused {
+            state.inbox.push(input);
+            return;
+        }
+        match &input {
+            Input::Leased(_) => state.calling[0] = false,
+            Input::Fetched(_) | Input::Reread(_) => state.calling[1] = false,
+            Input::Settled(_) => state.calling[2] = false,
+            _ => {}
+        }
+        let Some(machine) = &mut state.machine else { return };
+        machine.handle(now, input);
+        self.pump(relay);
+    }
+
+    /// Does what the machine wants until it wants nothing more.
+    fn pump(&mut self, relay: usize) {
+        let now = self.now;
+        loop {
+            let Some(machine) = &mut self.relays[relay].machine else { return };
+            if let Some(event) = machine.poll_event() {
+                self.observe(&event);
+                continue;
+            }
+            match machine.poll_command(now) {
+                Some(Command::Lease(request)) => self.call(relay, Call::Lease(request)),
+                Some(Command::Fetch(request)) => self.call(relay, Call::Fetch(request)),
+                Some(Command::Reread(request)) => self.call(relay, Call::Reread(request)),
+                Some(Command::Settle(request)) => self.call(relay, Call::Settle(request)),
+                Some(Command::Publish(batch)) => self.publish(relay, batch),
+                None => break,
+            }
+        }
+        let state = &mut self.relays[relay];
+        let Some(machine) = &state.machine else { return };
+        if machine.is_stopped() {
+            state.machine = None;
+            return;
+        }
+        let Some(at) = machine.poll_timeout() else { return };
+        if at <= now {
+            let problem = format!("relay {relay} is busy doing nothing at {now:?}: {machine:?}");
+            self.problem(problem);
+            // Time has to go on for the schedule to end.
+            let run = self.relays[relay].run;
+            self.relays[relay].timer_at = Some(now + Duration::from_millis(1));
+            self.queue.push(now + Duration::from_millis(1), Happening::Timer { relay, run });
+            return;
+        }
+        if state.timer_at != Some(at) {
+            state.timer_at = Some(at);
+            let run = state.run;
+            self.queue.push(at, Happening::Timer { relay, run });
+        }
+    }
+
+    pub(super) fn timer(&mut self, relay: usize, run: u64) {
+        let state = &mut self.relays[relay];
+        if state.run == run && state.timer_at == Some(self.now) {
+            state.timer_at = None;
+            if !state.paused {
+                self.tell(relay, Input::Timeout);
+            }
+        }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.tally.event(event);
+        match event {
+            Event::Lost(_) | Event::Expired(_) | Event::StoreFailed(..) => self.disturbances += 1,
+            _ => {}
+        }
+    }
+}

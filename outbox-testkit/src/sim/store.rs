@@ -1,0 +1,103 @@
+//! Calls of the store: when they take effect, and what is answered.
+
+use std::time::Duration;
+
+use outbox_core::relay::{Input, StoreCall, StoreFailure};
+use outbox_core::{FetchRequest, LeaseRequest, RereadRequest, SettleRequest, StoreErrorKind};
+
+use super::queue::{Happening, slot};
+use super::world::World;
+
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Lease(LeaseRequest),
+    Fetch(FetchRequest),
+    Reread(RereadRequest),
+    Settle(SettleRequest),
+}
+
+impl Call {
+    pub(super) fn kind(&self) -> StoreCall {
+        match self {
+            Self::Lease(_) => StoreCall::Lease,
+            Self::Fetch(_) | Self::Reread(_) => StoreCall::Read,
+            Self::Settle(_) => StoreCall::Settle,
+        }
+    }
+
+    fn failure(&self, failure: StoreFailure) -> Input {
+        match self {
+            Self::Lease(_) => Input::Leased(Err(failure)),
+            Self::Fetch(_) => Input::Fetched(Err(failure)),
+            Self::Reread(_) => Input::Reread(Err(failure)),
+            Self::Settle(_) => Input::Settled(Err(failure)),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn call(&mut self, relay: usize, call: Call) {
+        let slot = slot(call.kind());
+        let run = self.relays[relay].run;
+        let busy = std::mem::replace(&mut self.relays[relay].calling[slot], true);
+        if busy {
+            self.problem(format!("relay {relay} has two {} calls under way", call.kind().name()));
+        }
+        let effect_at = self.now + self.latency();
+        if std::mem::take(&mut self.relays[relay].broken[slot]) {
+            let failure = call.failure(failure(StoreErrorKind::Unavailable));
+            return self.answer(relay, run, effect_at, failure);
+        }
+        if self.rng.f64() >= self.scenario.faults.store_call {
+            let call = Box::new(call);
+            self.queue.push(effect_at, Happening::Effect { relay, run, call, answered: true });
+            return;
+        }
+        let kind = [StoreErrorKind::Unavailable, StoreErrorKind::Conflict][self.rng.usize(..2)];
+        let fails = call.failure(failure(kind));
+        if kind == StoreErrorKind::Unavailable && self.rng.bool() {
+            // It takes effect all the same, perhaps long after the relay has given it up.
+            let late = self.scenario.config.lease.mul_f64(self.rng.f64() * self.rng.f64() * 2.0);
+            let call = Box::new(call);
+            let effect = Happening::Effect { relay, run, call, answered: false };
+            self.queue.push(effect_at + late, effect);
+            self.disturbances += 1;
+        }
+        self.answer(relay, run, effect_at, fails);
+    }
+
+    fn answer(&mut self, relay: usize, run: u64, at: Duration, input: Input) {
+        let at = at + self.latency();
+        self.queue.push(at, Happening::Arrive { relay, run, input: Box::new(input) });
+    }
+
+    pub(super) fn effect(&mut self, relay: usize, run: u64, call: &Call, answered: bool) {
+        let now = self.database_now();
+        if self.database_down {
+            if answered {
+                let failure = call.failure(failure(StoreErrorKind::Unavailable));
+                self.answer(relay, run, self.now, failure);
+            }
+            return;
+        }
+        let input = match call {
+            Call::Lease(request) => Input::Leased(Ok(self.database.lease(now, request))),
+            Call::Fetch(request) => Input::Fetched(Ok(self.database.fetch(now, request))),
+            Call::Reread(request) => Input::Reread(Ok(self.database.reread(now, request))),
+            Call::Settle(request) => Input::Settled(Ok(self.database.settle(now, request))),
+        };
+        if answered {
+            self.answer(relay, run, self.now, input);
+        }
+    }
+
+    /// Mostly a few milliseconds, sometimes a few dozen.
+    pub(super) fn latency(&mut self) -> Duration {
+        let most = if self.rng.u8(..20) == 0 { 40_000 } else { 4_000 };
+        Duration::from_micros(self.rng.u64(1..most))
+    }
+}
+
+fn failure(kind: StoreErrorKind) -> StoreFailure {
+    StoreFailure { kind, reason: "injected".into() }
+}

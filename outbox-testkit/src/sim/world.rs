@@ -1,0 +1,300 @@
+//! One schedule from its beginning to its judgement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::broker::Nature;
+use super::queue::{Fault, Happening, Queue};
+use super::relay::Relay;
+use super::writers::{WRITING, Writer};
+use super::{Outcome, Scenario, Tally};
+use crate::history::{Bounds, History};
+use crate::memory::{Broker, Database};
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) scenario: Scenario,
+    pub(super) rng: fastrand::Rng,
+    pub(super) now: Duration,
+    pub(super) queue: Queue,
+    pub(super) database: Database,
+    pub(super) database_down: bool,
+    pub(super) broker: Broker,
+    pub(super) broker_down: bool,
+    pub(super) history: History,
+    pub(super) relays: Vec<Relay>,
+    pub(super) writers: Vec<Writer>,
+    pub(super) open_writers: usize,
+    pub(super) heartbeat: Option<Uuid>,
+    pub(super) natures: HashMap<Uuid, Nature>,
+    pub(super) topic: Arc<str>,
+    pub(super) tally: Tally,
+    /// Crashes, pauses, lost leases and failed calls: each may repeat what was in flight.
+    pub(super) disturbances: u64,
+    /// Publishes that arrived though the relay doesn't know.
+    pub(super) unknown: u64,
+    /// The last fault ends then.
+    calm_at: Duration,
+    problems: Vec<String>,
+}
+
+/// The database's clock is another than the relays'.
+const DATABASE_EPOCH: Duration = Duration::from_secs(1_000_000);
+
+/// Time to recover beyond leases and backoffs: for latencies, probes, and small windows.
+const MARGIN: Duration = Duration::from_mins(1);
+
+impl World {
+    pub(super) fn new(scenario: Scenario) -> Self {
+        let mut database = Database::new(scenario.partitions, scenario.visibility);
+        if let Some(sabotage) = scenario.sabotage {
+            database.sabotage(sabotage);
+        }
+        let mut world = Self {
+            rng: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
+            now: Duration::ZERO,
+            queue: Queue::default(),
+            database,
+            database_down: false,
+            broker: Broker::new(),
+            broker_down: false,
+            history: History::new(),
+            relays: (0..scenario.relays).map(|_| Relay::default()).collect(),
+            writers: Vec::new(),
+            open_writers: scenario.transactions,
+            heartbeat: None,
+            natures: HashMap::new(),
+            topic: "topic".into(),
+            tally: Tally { schedules: 1, ..Tally::default() },
+            disturbances: 0,
+            unknown: 0,
+            calm_at: WRITING,
+            problems: Vec::new(),
+            scenario,
+        };
+        world.plan_writers();
+        world.plan_faults();
+        world
+    }
+
+    pub(super) fn run(mut self) -> Outcome {
+        let slowest = self.scenario.config.lease * 4;
+        let breaking =
+            if self.scenario.faults.breaking > 0.0 { MARGIN * 4 } else { Duration::ZERO };
+        let end = self.calm_at + slowest + MARGIN + breaking;
+        while let Some((at, happening)) = self.queue.pop() {
+            if at > end {
+                break;
+            }
+            self.now = at;
+            self.tally.steps += 1;
+            self.happen(happening);
+            if self.is_over() {
+                break;
+            }
+        }
+        self.judge()
+    }
+
+    pub(super) fn problem(&mut self, problem: String) {
+        if self.problems.len() < 10 {
+            self.problems.push(problem);
+        }
+    }
+
+    pub(super) fn database_now(&self) -> Duration {
+        DATABASE_EPOCH + self.now
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Write(writer) => self.write(writer),
+            Happening::Effect { relay, run, call, answered } => {
+                self.effect(relay, run, &call, answered);
+            }
+            Happening::Arrive { relay, run, input } => self.arrive(relay, run, *input),
+            Happening::Send { relay, run, batch, index } => {
+                if self.relays[relay].run == run {
+                    if self.relays[relay].paused {
+                        self.skip(relay, batch);
+                    } else {
+                        self.send(relay, batch, index);
+                    }
+                }
+            }
+            Happening::Returned { relay, run, batch } => {
+                if self.relays[relay].run == run {
+                    self.returned(relay, batch);
+                }
+            }
+            Happening::Heartbeat => self.heartbeat(),
+            Happening::Timer { relay, run } => self.timer(relay, run),
+            Happening::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    /// Relays come and go in every schedule; what else happens is drawn.
+    fn plan_faults(&mut self) {
+        let faults = self.scenario.faults;
+        let relays = self.scenario.relays;
+        let lease = self.scenario.config.lease;
+        for relay in 0..relays {
+            self.plan(Duration::from_millis(500), Fault::Start(relay));
+        }
+        for _ in 0..self.rng.usize(..3) {
+            let relay = self.rng.usize(..relays);
+            let at = self.plan(WRITING, Fault::Leave(relay));
+            self.queue.push(at + lease / 2, Happening::Fault(Fault::Start(relay)));
+        }
+        for _ in 0..faults.crashes {
+            let relay = self.rng.usize(..relays);
+            let at = self.plan(WRITING, Fault::Crash(relay));
+            let back = at + lease.mul_f64(self.rng.f64() * 2.0);
+            self.queue.push(back, Happening::Fault(Fault::Start(relay)));
+            self.calm(back);
+        }
+        for _ in 0..faults.pauses {
+            let relay = self.rng.usize(..relays);
+            let length = lease.mul_f64(self.rng.f64() * 3.0);
+            let at = self.plan(WRITING, Fault::Pause(relay, length));
+            self.calm(at + length);
+        }
+        for _ in 0..faults.database_outages {
+            let length = lease.mul_f64(self.rng.f64() * 2.0);
+            let at = self.plan(WRITING, Fault::DatabaseDown(length));
+            self.calm(at + length);
+        }
+        for _ in 0..faults.broker_outages {
+            let length = lease.mul_f64(self.rng.f64() * 2.5);
+            let at = self.plan(WRITING, Fault::BrokerDown(length));
+            self.calm(at + length);
+        }
+        for _ in 0..faults.rewinds {
+            self.plan(WRITING, Fault::Rewind);
+        }
+        // Whoever left or was killed comes back, so that somebody finishes the work. A message that
+        // breaks connections is only told from an outage by others that pass.
+        if faults.breaking > 0.0 {
+            self.queue.push(self.calm_at, Happening::Heartbeat);
+        }
+        for relay in 0..relays {
+            self.queue.push(self.calm_at, Happening::Fault(Fault::Start(relay)));
+        }
+    }
+
+    fn plan(&mut self, within: Duration, fault: Fault) -> Duration {
+        let at = within.mul_f64(self.rng.f64());
+        self.queue.push(at, Happening::Fault(fault));
+        at
+    }
+
+    fn calm(&mut self, at: Duration) {
+        self.calm_at = self.calm_at.max(at);
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::Start(relay) => self.start(relay),
+            Fault::Leave(relay) => self.leave(relay),
+            Fault::Crash(relay) => self.crash(relay),
+            Fault::Pause(relay, length) => self.pause(relay, length),
+            Fault::Resume(relay) => self.resume(relay),
+            Fault::DatabaseDown(length) => {
+                self.tally.database_outages += 1;
+                self.database_down = true;
+                self.break_connections();
+                self.queue.push(self.now + length, Happening::Fault(Fault::DatabaseUp));
+            }
+            Fault::DatabaseUp => self.database_down = false,
+            Fault::BrokerDown(length) => {
+                self.tally.broker_outages += 1;
+                self.broker_down = true;
+                self.queue.push(self.now + length, Happening::Fault(Fault::BrokerUp));
+            }
+            Fault::BrokerUp => self.broker_down = false,
+            Fault::Rewind => self.rewind(),
+        }
+    }
+
+    /// A restored database gives places out again. What was in it then is in it now, as this
+    /// happens only when nothing is pending; and every connection breaks.
+    fn rewind(&mut self) {
+        if self.database.backlog() == 0 && self.database.open_transactions() == 0 {
+            self.tally.rewinds += 1;
+            self.disturbances += 1;
+            self.database.rewind(outbox_core::Seq::START);
+            self.break_connections();
+        }
+    }
+
+    fn break_connections(&mut self) {
+        for relay in &mut self.relays {
+            relay.broken = [true; 3];
+        }
+    }
+
+    /// Everything is delivered or dead, and every relay has gone.
+    fn is_over(&mut self) -> bool {
+        let done =
+            self.now > self.calm_at && self.open_writers == 0 && self.database.backlog() == 0;
+        if !done {
+            return false;
+        }
+        let relays = 0..self.relays.len();
+        relays.for_each(|relay| self.leave(relay));
+        self.relays.iter().all(|relay| relay.machine.is_none())
+    }
+
+    fn judge(mut self) -> Outcome {
+        for id in self.database.died() {
+            self.history.dead_lettered(*id);
+        }
+        self.history.remaining(self.database.backlog() as u64);
+        let faultless = !self.scenario.faults.can_duplicate();
+        let bounds = if faultless { Bounds::NO_FAULTS } else { self.bounds() };
+        let report = self.history.check(&bounds);
+        for violation in &report.violations {
+            self.problem(violation.to_string());
+        }
+        let stale = self.database.counters().stale_applied;
+        if stale > 0 {
+            self.problem(format!("{stale} verdicts were written under a stale epoch"));
+        }
+        self.judge_deaths();
+        self.tally.committed = report.committed;
+        self.tally.delivered = report.delivered;
+        self.tally.dead_lettered = report.dead_lettered;
+        self.tally.duplicates = report.duplicates;
+        if faultless {
+            self.tally.faultless_schedules = 1;
+            self.tally.faultless_duplicates = report.duplicates;
+        }
+        self.tally.counters(&self.database.counters());
+        Outcome { problems: self.problems, tally: self.tally }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let config = &self.scenario.config;
+        // Every partition read brings a first row, whatever room there is.
+        let window = config.window_messages + usize::from(self.scenario.partitions);
+        Bounds { window: window as u64, disturbances: self.disturbances, unknown: self.unknown }
+    }
+
+    /// A message may be given up because it was rejected, or after as many failures as allowed;
+    /// never because of an outage.
+    fn judge_deaths(&mut self) {
+        let allowed = self.scenario.config.retry.max_attempts;
+        for id in self.database.died().to_vec() {
+            let justified = self
+                .natures
+                .get(&id)
+                .is_some_and(|nature| nature.was_rejected || nature.counted >= allowed);
+            if !justified {
+                self.problem(format!("message {id} was given up without having failed so often"));
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The service whose events are relayed: transactions that overlap, commit late and roll back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use outbox_core::{Message, MessageParts, Visibility};
+use uuid::Uuid;
+
+use super::broker::Nature;
+use super::queue::Happening;
+use super::world::World;
+use crate::memory::Transaction;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    state: State,
+    messages: Vec<Message>,
+    commits: bool,
+    /// The longest time between two of its steps.
+    pace: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Open(Transaction),
+    Done,
+}
+
+/// Numbers of transactions that are no writer's.
+const HEARTBEATS: u64 = 1 << 32;
+
+/// Writers begin within this time.
+pub(super) const WRITING: Duration = Duration::from_secs(3);
+
+impl World {
+    pub(super) fn plan_writers(&mut self) {
+        for index in 0..self.scenario.transactions {
+            let begins = WRITING.mul_f64(self.rng.f64());
+            let messages = (0..self.rng.usize(1..4)).map(|_| self.message()).collect();
+            let slow = self.rng.u8(..5) == 0;
+            // Within an assumed age no transaction may take longer than it.
+            let longest = match self.scenario.visibility {
+                Visibility::Within(age) => age / 5,
+                _ => Duration::from_millis(500),
+            };
+            let pace = if slow { longest } else { Duration::from_millis(5) };
+            let commits = self.rng.u8(..5) > 0;
+            self.writers.push(Writer { state: State::Waiting, messages, commits, pace });
+            self.queue.push(begins, Happening::Write(index));
+        }
+    }
+
+    fn message(&mut self) -> Message {
+        let key = self.rng.u64(..=self.scenario.keys);
+        self.message_with((key > 0).then(|| format!("key-{key}").into()))
+    }
+
+    fn message_with(&mut self, key: Option<Arc<str>>) -> Message {
+        let payload = vec![b'x'; self.rng.usize(..300)];
+        Message::restore(MessageParts {
+            id: Uuid::from_u128(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..))),
+            topic: Arc::clone(&self.topic),
+            key,
+            message_type: None,
+            content_type: Arc::clone(&self.topic),
+            payload: payload.into(),
+            headers: Vec::new(),
+            created_at: SystemTime::UNIX_EPOCH,
+        })
+    }
+
+    pub(super) fn write(&mut self, index: usize) {
+        let wait = self.writers[index].pace.mul_f64(self.rng.f64()) + Duration::from_micros(1);
+        match self.writers[index].state {
+            // Without a database the service fails and comes back later, as its users do.
+            State::Waiting if self.database_down => {}
+            State::Waiting => {
+                if let Some(transaction) = self.database.begin() {
+                    self.writers[index].state = State::Open(transaction);
+                }
+            }
+            // The connection is gone, and with it the transaction.
+            State::Open(transaction) if self.database_down => self.roll_back(index, transaction),
+            State::Open(transaction) => self.step(index, transaction),
+            State::Done => {}
+        }
+        if matches!(self.writers[index].state, State::Done) {
+            self.open_writers -= 1;
+        } else {
+            self.queue.push(self.now + wait, Happening::Write(index));
+        }
+    }
+
+    fn step(&mut self, index: usize, transaction: Transaction) {
+        let now = self.database_now();
+        let writer = &mut self.writers[index];
+        if let Some(message) = writer.messages.pop() {
+            self.history.inserting(index as u64, &message);
+            self.database.insert(now, transaction, message);
+        } else if writer.commits {
+            writer.state = State::Done;
+            self.database.commit(transaction);
+            self.history.committed(index as u64);
+            self.wake_somebody();
+        } else {
+            self.roll_back(index, transaction);
+        }
+    }
+
+    fn roll_back(&mut self, index: usize, transaction: Transaction) {
+        self.database.rollback(transaction);
+        self.history.rolled_back(index as u64);
+        self.tally.rolled_back += 1;
+        self.writers[index].state = State::Done;
+    }
+
+    /// A message after the other, while there is a backlog.
+    pub(super) fn heartbeat(&mut self) {
+        let others = self.database.pending().any(|(.., m)| Some(m.id()) != self.heartbeat);
+        if self.open_writers == 0 && !others {
+            return;
+        }
+        let gone = |id| self.broker.count(id) > 0 || self.database.died().contains(&id);
+        let arrived = self.heartbeat.is_none_or(gone);
+        let free = arrived && !self.database_down;
+        if free && let Some(transaction) = self.database.begin() {
+            let message = self.message_with(None);
+            self.heartbeat = Some(message.id());
+            let number = HEARTBEATS + self.queue.scheduled();
+            self.natures.insert(message.id(), Nature::default());
+            self.history.inserting(number, &message);
+            self.database.insert(self.database_now(), transaction, message);
+            self.database.commit(transaction);
+            self.history.committed(number);
+        }
+        self.queue.push(self.now + Duration::from_millis(100), Happening::Heartbeat);
+    }
+
+    /// A commit wakes the relays of its own process, if it has any.
+    fn wake_somebody(&mut self) {
+        let relay = self.rng.usize(..self.scenario.relays * 2);
+        if relay < self.scenario.relays {
+            self.tell(relay, outbox_core::relay::Input::Woken);
+        }
+    }
+}

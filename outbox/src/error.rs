@@ -1,0 +1,103 @@
+//! What can fail, and what to do about it.
+
+use std::error::Error as StdError;
+
+use outbox_core::{InvalidMessage, StoreError, StoreErrorKind};
+
+/// An error of this crate. It shows neither payloads nor passwords: URLs in it are redacted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A URL can't be read.
+    #[error("the URL `{url}` can't be used: {problem}")]
+    Url {
+        /// The URL, redacted.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No adapter serves such URLs.
+    #[error("`{scheme}:` names no {what}")]
+    Scheme {
+        /// What was looked for: a store or a publisher.
+        what: &'static str,
+        /// The scheme.
+        scheme: String,
+        /// The schemes that there are.
+        known: String,
+    },
+    /// The adapter for such URLs isn't compiled in.
+    #[error(
+        "`{scheme}:` needs the feature `{feature}` of the crate `outbox`, which is not enabled"
+    )]
+    Feature {
+        /// The scheme.
+        scheme: String,
+        /// The feature to enable.
+        feature: &'static str,
+    },
+    /// The store can't be reached, or isn't fit for use.
+    #[error("the store `{url}` can't be used")]
+    Store {
+        /// Its URL, redacted.
+        url: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// The publisher can't be made, or can't reach its broker.
+    #[error("the publisher `{url}` can't be used")]
+    Publisher {
+        /// Its URL, redacted.
+        url: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// A message can't be stored. Nothing was written.
+    #[error("a message can't be stored")]
+    Message(#[from] InvalidMessage),
+    /// Enqueueing failed. Nothing was written, unless the connection broke during the commit.
+    #[error("enqueueing into `{url}` failed")]
+    Enqueue {
+        /// The store's URL, redacted.
+        url: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// What to do about it, in a sentence.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Url { .. } => "correct the URL; special characters in user names, passwords \
+                                 and paths are percent-encoded"
+                .into(),
+            Self::Scheme { known, .. } => format!("use one of {known}"),
+            Self::Feature { feature, .. } => {
+                format!("build with `cargo add outbox --features {feature}`")
+            }
+            Self::Store { source, .. } => store_remedy(source.kind()).into(),
+            Self::Publisher { .. } => {
+                "check that the target exists and may be written, or that the broker runs".into()
+            }
+            Self::Message(_) => "change the message; nothing was written".into(),
+            Self::Enqueue { .. } => "check the database and enqueue again; consumers that know \
+                                     message ids notice if it had been written after all"
+                .into(),
+        }
+    }
+}
+
+fn store_remedy(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Unavailable => {
+            "check that the database runs, and the URL's host, port and path"
+        }
+        StoreErrorKind::Conflict => "try again: other transactions hold locks for too long",
+        StoreErrorKind::Schema => {
+            "run `outbox migrate` for this store, and check `outbox_prefix` and `outbox_schema` \
+             of its URL"
+        }
+        _ => "check the URL's user, password and database, and what that user may do",
+    }
+}

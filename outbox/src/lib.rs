@@ -1,0 +1,88 @@
+//! A transactional outbox: events that are published if, and only if, their transaction committed.
+//!
+//! A service stores a [`Message`] in the transaction that changes its data; a [`Relay`] reads what
+//! was committed and hands it to a [`Publisher`]. What is promised: every message of a committed
+//! transaction arrives at least once, those of one key in order, and none of a transaction that
+//! rolled back.
+//!
+//! # In a service
+//!
+//! A service has a pool already. It enqueues in transactions of that pool; the relay's store takes
+//! from the pool where to connect, but no connection:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "sqlx-postgres", feature = "file"))]
+//! # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use outbox::sqlx::Outbox;
+//! use outbox::{CancellationToken, Message, Relay};
+//!
+//! let outbox = Outbox::open(&pool).await?;
+//!
+//! let store = Arc::new(outbox.store().await?);
+//! let publisher = outbox::connect_publisher("file:events.jsonl").await?;
+//! let relay = Relay::builder(store, publisher).waker(outbox.waker()).build()?;
+//! let stop = CancellationToken::new();
+//! let relaying = tokio::spawn({
+//!     let stop = stop.clone();
+//!     async move { relay.run(stop).await }
+//! });
+//!
+//! let mut tx = outbox.begin(&pool).await?;
+//! sqlx::query("UPDATE orders SET paid = true WHERE id = 42").execute(&mut *tx).await?;
+//! tx.emit(Message::json("orders", &42).key(42).message_type("order.paid").build()?)?;
+//! tx.commit().await?;
+//!
+//! stop.cancel();
+//! relaying.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # By URL
+//!
+//! A program that only relays, migrates or looks after an outbox names its database by URL: see
+//! [`StoreUrl`] and [`connect_publisher`].
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `sqlx-postgres` | PostgreSQL through sqlx |
+//! | `sqlx-mysql` | MySQL and MariaDB through sqlx |
+//! | `sqlx-sqlite` | SQLite, built in, through sqlx |
+//! | `file` | JSON lines to `stdout:` or `file:PATH` |
+
+mod error;
+mod publisher;
+mod redact;
+mod scheme;
+mod store;
+
+pub use outbox_core::{
+    Admin, BatchLimits, DeadFilter, DeadLetter, Ending, Health, InvalidMessage, Limits, Message,
+    MessageBuilder, MessageParts, Observer, Ordering, Outcome, Partition, PartitionStats,
+    Publisher, Reason, Relay, RelayBuilder, RelayId, Stats, Store, StoreError, StoreErrorKind,
+    Waker, relay,
+    relay::{Backoff, Event, InvalidConfig, RelayConfig, RetryPolicy},
+};
+#[cfg(feature = "file")]
+pub use outbox_file as file;
+#[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
+pub use outbox_sqlx as sqlx;
+/// Tells a relay to stop.
+pub use tokio_util::sync::CancellationToken;
+
+pub use error::Error;
+pub use publisher::connect_publisher;
+pub use redact::redact;
+pub use store::{Connected, StoreUrl};
+
+/// The samples of the README, compiled.
+#[cfg(all(doctest, feature = "sqlx-sqlite", feature = "file"))]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

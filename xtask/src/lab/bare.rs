@@ -1,0 +1,42 @@
+//! The limit to measure a relay against: the same two statements in a loop, and nothing else.
+
+use anyhow::{Result, ensure};
+use outbox_core::{
+    FetchRequest, Partition, PartitionRead, RelayId, RowRef, Seq, SettleRequest, Store,
+};
+use uuid::Uuid;
+
+/// Reads a page, deletes it, and so on until nothing is left. Returns how many messages there were.
+///
+/// It has no leases, lanes or outcomes, and deletes before it reads on: what a relay may do with
+/// its statements' time at best, if it did nothing else.
+pub(super) async fn drain(store: &dyn Store, page: usize) -> Result<u64> {
+    let partitions = store.partitions();
+    let limit = u32::try_from(page.div_ceil(usize::from(partitions)))?;
+    let mut cursors = vec![Seq::START; usize::from(partitions)];
+    let mut drained = 0;
+    loop {
+        let read = |(partition, after): (u16, &Seq)| PartitionRead {
+            partition: Partition(partition),
+            after: *after,
+            limit,
+            bytes: u64::MAX >> 1,
+        };
+        let reads = (0..partitions).zip(&cursors).map(read).collect();
+        let request = FetchRequest { reads, horizon: Seq(i64::MAX), look_limit: 1 };
+        let page = store.fetch(&request).await?;
+        if page.rows.is_empty() {
+            return Ok(drained);
+        }
+        drained += page.rows.len() as u64;
+        let mut delivered = Vec::with_capacity(page.rows.len());
+        for row in &page.rows {
+            cursors[usize::from(row.partition.0)] = row.seq;
+            delivered.push(RowRef { partition: row.partition, seq: row.seq, id: row.message.id() });
+        }
+        let relay = RelayId(Uuid::nil());
+        let report =
+            store.settle(&SettleRequest { relay, delivered, verdicts: Vec::new() }).await?;
+        ensure!(report.verdicts.is_empty(), "answers to questions nobody asked");
+    }
+}
