@@ -13,6 +13,7 @@ use crate::connect::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::say;
 
+/// Look after messages that were given up
 #[derive(Subcommand)]
 pub(crate) enum Dead {
     /// List dead letters, the oldest first
@@ -119,7 +120,7 @@ impl List {
                 letter.error.clone(),
             ]);
         }
-        Ok(say(table)?)
+        Ok(say(table.trim_fmt())?)
     }
 }
 

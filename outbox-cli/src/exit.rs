@@ -1,7 +1,6 @@
 //! How the program ends.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use outbox::{Error, Reason, StoreError, StoreErrorKind};
 
@@ -24,12 +23,6 @@ Exit codes:
   3  the store can't be reached, or isn't migrated
   4  the broker can't be used
   5  the input is invalid; nothing was written";
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 /// Why a command ended: with which code, what failed, and what to do about it.
 #[derive(Debug)]
@@ -68,7 +61,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Url { .. } | Error::Scheme { .. } | Error::Feature { .. } => Exit::Usage,
-            Error::Store { .. } => Exit::Store,
+            Error::Store { .. } | Error::Migrate { .. } => Exit::Store,
             Error::Publisher { .. } => Exit::Broker,
             Error::Message(_) => Exit::Input,
             _ => Exit::Failed,
@@ -80,11 +73,17 @@ impl From<Error> for Failure {
 /// A call of an open store's failed.
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let exit = match error.kind() {
-            StoreErrorKind::Unavailable | StoreErrorKind::Schema => Exit::Store,
-            _ => Exit::Failed,
+        let (exit, remedy) = match error.kind() {
+            StoreErrorKind::Unavailable => {
+                (Exit::Store, "check that the database runs, and try again")
+            }
+            StoreErrorKind::Schema => (Exit::Store, "run `outbox migrate` for this store"),
+            StoreErrorKind::Conflict => {
+                (Exit::Failed, "try again: other transactions hold locks for too long")
+            }
+            _ => (Exit::Failed, "check what the database's user may do"),
         };
-        Self::of(exit, &error)
+        Self::of(exit, &error).remedy(remedy)
     }
 }
 

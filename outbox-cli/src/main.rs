@@ -13,9 +13,9 @@ mod relay;
 mod span;
 mod status;
 
-use std::process::ExitCode;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    program::run().await.into()
+async fn main() {
+    let exit = program::run().await;
+    // Returning would wait for whatever still blocks, such as a write to a pipe that nobody reads.
+    std::process::exit(exit as i32);
 }

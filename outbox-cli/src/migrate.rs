@@ -7,6 +7,10 @@ use crate::connect::StoreArgs;
 use crate::exit::Failure;
 use crate::output::say;
 
+/// Create the tables of an outbox, or bring them up to date
+///
+/// It may be run again, and by several processes at once. A SQLite file that doesn't exist is
+/// created.
 #[derive(Args)]
 pub(crate) struct Migrate {
     #[command(flatten)]
@@ -15,6 +19,7 @@ pub(crate) struct Migrate {
     /// How many partitions a new outbox gets: the most relays that can be busy at once. It can't
     /// be changed later
     #[arg(long, value_name = "N", default_value_t = Partition::DEFAULT_COUNT)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=i64::from(Partition::MAX_COUNT)))]
     partitions: u16,
 
     /// Print the SQL for a migration tool of your own; the database isn't asked

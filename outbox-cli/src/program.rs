@@ -1,6 +1,6 @@
 //! The command line, from its arguments to an exit code.
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -15,27 +15,22 @@ struct Program {
     #[command(subcommand)]
     command: Command,
 
-    /// What is logged to standard error, such as `debug` or `warn,outbox_core=debug`
-    #[arg(long, global = true, env = "OUTBOX_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    /// What is logged to standard error, such as `debug` or `warn,outbox_core=debug`; `info` for
+    /// `relay` and `warn` for the others, unless set
+    #[arg(long, global = true, env = "OUTBOX_LOG", value_name = "FILTER")]
+    log: Option<String>,
 }
 
+/// Each is described where it stands.
 #[derive(Subcommand)]
 enum Command {
-    /// Show in some seconds, on a database file, that exactly what was committed is published
     Demo(demo::Demo),
-    /// Create the tables of an outbox, or bring them up to date
     Migrate(migrate::Migrate),
-    /// Store messages, one JSON object a line from standard input
     Enqueue(enqueue::Enqueue),
-    /// Publish what was committed, until SIGTERM or SIGINT
     Relay(relay::Relay),
-    /// Show what is pending and who relays it
     Status(status::Status),
-    /// Look after messages that were given up
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// Delete dead letters by their age
     Purge(purge::Purge),
 }
 
@@ -44,7 +39,9 @@ pub(crate) async fn run() -> Exit {
         Ok(program) => program,
         Err(refusal) => return refuse(&refusal),
     };
-    let ended = match start_logging(&program.log) {
+    let quiet = !matches!(program.command, Command::Relay(_));
+    let filter = program.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
+    let ended = match start_logging(filter) {
         Ok(()) => execute(program.command).await,
         Err(failure) => Err(failure),
     };
@@ -68,7 +65,11 @@ async fn execute(command: Command) -> Result<(), Failure> {
 
 fn start_logging(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Failure::of(Exit::Usage, &error))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 
@@ -81,9 +82,15 @@ fn refuse(refusal: &clap::Error) -> Exit {
     }
     let mut text = refusal.render().to_string();
     // An argument in a wrong place is quoted, and may be a URL with a password.
-    for argument in std::env::args().skip(1).filter(|argument| argument.contains(':')) {
-        text = text.replace(&argument, &outbox::redact(&argument));
+    for argument in std::env::args().skip(1) {
+        let value = match argument.split_once('=') {
+            Some((option, value)) if option.starts_with('-') => value,
+            _ => &argument,
+        };
+        if value.contains(':') {
+            text = text.replace(value, &outbox::redact(value));
+        }
     }
-    let _ = write!(std::io::stderr(), "{text}");
+    let _ = write!(io::stderr(), "{text}");
     Exit::Usage
 }

@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::output::say;
 use crate::span;
 
+/// Delete dead letters by their age
 #[derive(Args)]
 pub(crate) struct Purge {
     #[command(flatten)]

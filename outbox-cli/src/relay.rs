@@ -16,10 +16,12 @@ use crate::exit::{Exit, Failure};
 use crate::output::tell;
 use crate::span;
 
-/// Publishes what was committed. Any number of relays may run; they share the partitions.
+/// Publish what was committed, until SIGTERM or SIGINT
 ///
-/// SIGTERM or SIGINT: finishes what is on its way, hands the partitions to the other relays and
-/// ends with code 0. A second signal stops at once.
+/// Any number of relays may run; they share the partitions.
+///
+/// A signal lets it finish what is on its way, hand the partitions to the other relays and
+/// end with code 0. A second signal stops at once.
 #[derive(Args)]
 pub(crate) struct Relay {
     #[command(flatten)]

@@ -9,6 +9,7 @@ use crate::connect::StoreArgs;
 use crate::exit::Failure;
 use crate::output::say;
 
+/// Show what is pending and who relays it
 #[derive(Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -32,7 +33,7 @@ impl Status {
         table.add_row(["oldest".into(), age]);
         table.add_row(["dead letters".into(), stats.dead.to_string()]);
         table.add_row(["live relays".into(), stats.relays.to_string()]);
-        say(table)?;
+        say(table.trim_fmt())?;
 
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
@@ -44,7 +45,7 @@ impl Status {
                 partition.owner.map_or("-".into(), |owner| owner.to_string()),
             ]);
         }
-        Ok(say(table)?)
+        Ok(say(table.trim_fmt())?)
     }
 }
 

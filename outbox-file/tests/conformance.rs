@@ -209,10 +209,17 @@ mod stdout {
 
     use super::*;
 
-    #[test]
-    fn lines_are_printed() {
+    const CHILD: &str = "OUTBOX_FILE_PRINTS";
+
+    /// Runs itself again in a process of its own, whose output it reads.
+    #[tokio::test]
+    async fn lines_are_printed() {
+        if std::env::var_os(CHILD).is_some() {
+            return print().await;
+        }
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "stdout::in_a_process_that_prints", "--nocapture"])
+            .args(["--exact", "stdout::lines_are_printed", "--nocapture"])
+            .env(CHILD, "1")
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -224,9 +231,7 @@ mod stdout {
         assert_eq!(keys, vec![Some("k".to_owned()); 3]);
     }
 
-    #[tokio::test]
-    #[ignore = "run by the test above"]
-    async fn in_a_process_that_prints() {
+    async fn print() {
         let publisher = FilePublisher::connect(FileConfig::stdout()).await.unwrap();
         assert_eq!(publish(&publisher, &batch(3, 10)).await, vec![Outcome::Delivered; 3]);
         assert_eq!(publisher.close().await, Ok(()));
@@ -256,15 +261,18 @@ mod failing {
         assert_eq!(publisher.check().await, Ok(()), "it can be opened again");
     }
 
-    /// Runs the test below in a process whose files can't grow beyond 64 KiB, which ends a write
+    /// Runs itself again in a process whose files can't grow beyond 64 KiB, which ends a write
     /// in the middle of a line as a full disk does.
-    #[test]
-    fn a_full_disk_takes_back_the_whole_batch() {
+    #[tokio::test]
+    async fn a_full_disk_takes_back_the_whole_batch() {
+        if let Some(directory) = std::env::var_os(LIMITED) {
+            return fill(PathBuf::from(directory)).await;
+        }
         let directory = tempfile::tempdir().unwrap();
         let output = Command::new("bash")
             .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "limited"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "failing::in_a_process_of_limited_files"])
+            .args(["--exact", "failing::a_full_disk_takes_back_the_whole_batch"])
             .env(LIMITED, directory.path())
             .output()
             .unwrap();
@@ -275,11 +283,8 @@ mod failing {
         assert_eq!(messages(&path).len(), 20);
     }
 
-    #[tokio::test]
-    #[ignore = "run by the test above"]
-    async fn in_a_process_of_limited_files() {
-        let directory = std::env::var_os(LIMITED).expect("it is run by the test above");
-        let path = PathBuf::from(directory).join("events.jsonl");
+    async fn fill(directory: PathBuf) {
+        let path = directory.join("events.jsonl");
         let publisher = connect(&path).await;
         let first = batch(10, 1_000);
         assert_eq!(publish(&publisher, &first).await, vec![Outcome::Delivered; 10]);

@@ -30,7 +30,7 @@ impl Default for StoreConfig {
             connections: 3,
             lock_timeout: Duration::from_secs(1),
             conflict_retries: 5,
-            longest_transaction: Duration::from_secs(60),
+            longest_transaction: Duration::from_mins(1),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Dialect {
     }
 
     /// The moment that many microseconds (an expression) after the epoch.
-    pub(crate) fn from_epoch(self, micros: &str) -> String {
+    pub(crate) fn since_epoch(self, micros: &str) -> String {
         match self {
             Self::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
             Self::MySql => {
@@ -113,7 +113,8 @@ fn classify_postgres(code: &str) -> DriverErrorKind {
         "40001" | "40P01" | "55P03" => DriverErrorKind::Conflict,
         // Shut down by an operator, a crash, or not yet up; too many connections.
         "57P01" | "57P02" | "57P03" | "57P05" | "53300" => DriverErrorKind::Connection,
-        // What a connection without a role or database of that name says is the operator's to mend.
+        // The server has become a standby; a new connection may find the new primary.
+        "25006" => DriverErrorKind::Connection,
         code if code.starts_with("08") => DriverErrorKind::Connection,
         _ => DriverErrorKind::Other,
     }
@@ -125,6 +126,8 @@ fn classify_mysql(code: &str) -> DriverErrorKind {
         "1213" | "1205" | "1020" => DriverErrorKind::Conflict,
         // Too many connections, shutting down, killed, gone away, lost.
         "1040" | "1053" | "1927" | "2006" | "2013" | "4031" => DriverErrorKind::Connection,
+        // The server has become a replica.
+        "1290" | "1836" => DriverErrorKind::Connection,
         _ => DriverErrorKind::Other,
     }
 }

@@ -79,7 +79,7 @@ fn rows(dialect: Dialect, outbox: &str, partitions: u16, messages: &[Message]) -
         // The bind is text, and PostgreSQL turns text into `json` only when told.
         sql.push(if dialect == Dialect::Postgres { "::json, " } else { ", " });
         let micros = sql.placeholder(micros_since_epoch(parts.created_at));
-        sql.push(&dialect.from_epoch(&micros)).push(")");
+        sql.push(&dialect.since_epoch(&micros)).push(")");
     }
     let mut statement = sql.finish(&[]);
     statement.cached = messages.len() <= CACHED_ROWS;
@@ -89,7 +89,7 @@ fn rows(dialect: Dialect, outbox: &str, partitions: u16, messages: &[Message]) -
 /// One text for any number of messages. A default is computed after the sorting, so `seq` comes in
 /// the order of the arrays.
 fn arrays(outbox: &str, partitions: u16, messages: &[Message]) -> Statement {
-    let created_at = Dialect::Postgres.from_epoch("created_at");
+    let created_at = Dialect::Postgres.since_epoch("created_at");
     let text = format!(
         "INSERT INTO {outbox} ({COLUMNS}) \
          SELECT partition_no, id, topic, message_key, message_type, content_type, payload, \

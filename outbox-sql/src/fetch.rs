@@ -27,8 +27,8 @@ impl Operation for Fetch<'_> {
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Page, Failure> {
         let mut page = match self.context.dialect {
-            Dialect::Postgres => self.read(session.query(&postgres::statement(self)).await?)?,
-            Dialect::MySql => self.read(session.query(&mysql::statement(self)).await?)?,
+            Dialect::Postgres => read(session.query(&postgres::statement(self)).await?)?,
+            Dialect::MySql => read(session.query(&mysql::statement(self)).await?)?,
             Dialect::Sqlite => sqlite::page(self, session).await?,
         };
         // No statement that joins or unites promises an order.
@@ -58,40 +58,40 @@ const COLUMNS: &[Type] = {
     &[Type::Int, S[0], S[1], S[2], S[3], S[4], S[5], S[6], S[7], S[8], S[9], S[10], S[11]]
 };
 
-impl Fetch<'_> {
-    /// Reads the one answer of PostgreSQL and MySQL.
-    fn read(&self, rows: Vec<Row>) -> Result<Page, Failure> {
-        let mut page = Page { rows: Vec::with_capacity(rows.len()), ..Page::default() };
-        let mut answered = false;
-        for row in rows {
-            let mut row = Columns::new(row);
-            match row.int()? {
-                ROW => page.rows.push(row.stored()?),
-                BEHIND => page.behind.push(row.behind()?),
-                GENERATION => page.generations.push((row.partition()?, row.int()?)),
-                META => {
-                    answered = true;
-                    self.read_meta(&mut page, &mut row)?;
-                }
-                kind => return Err(schema(format!("an answer of unknown kind {kind}"))),
+/// Reads the one answer of PostgreSQL and MySQL.
+fn read(rows: Vec<Row>) -> Result<Page, Failure> {
+    let mut page = Page { rows: Vec::with_capacity(rows.len()), ..Page::default() };
+    let mut answered = false;
+    for row in rows {
+        let mut row = Columns::new(row);
+        match row.int()? {
+            ROW => page.rows.push(row.stored()?),
+            BEHIND => page.behind.push(row.behind()?),
+            GENERATION => page.generations.push((row.partition()?, row.int()?)),
+            META => {
+                answered = true;
+                read_meta(&mut page, &mut row)?;
             }
+            kind => return Err(schema(format!("an answer of unknown kind {kind}"))),
         }
-        if !answered {
-            return Err(schema("the answer to a fetch is incomplete"));
-        }
-        Ok(page)
     }
-
-    fn read_meta(&self, page: &mut Page, row: &mut Columns) -> Result<(), Failure> {
-        page.vacant = row.int()? == 1;
-        let xmin = row.optional_int()?.and_then(|id| u64::try_from(id).ok());
-        page.xmin = xmin.map(TxId);
-        if row.skip(8).optional_int()? == Some(1) {
-            return Err(standby());
-        }
-        Ok(())
+    if !answered {
+        return Err(schema("the answer to a fetch is incomplete"));
     }
+    Ok(page)
+}
 
+fn read_meta(page: &mut Page, row: &mut Columns) -> Result<(), Failure> {
+    page.vacant = row.int()? == 1;
+    let xmin = row.optional_int()?.and_then(|id| u64::try_from(id).ok());
+    page.xmin = xmin.map(TxId);
+    if row.skip(8).optional_int()? == Some(1) {
+        return Err(standby());
+    }
+    Ok(())
+}
+
+impl Fetch<'_> {
     /// `SELECT` items of a vacancy: 1 if a partition has no live owner.
     fn vacant(&self) -> String {
         let live = self.context.dialect.is_live();

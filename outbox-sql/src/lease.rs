@@ -1,7 +1,6 @@
 //! Leases: who owns which partition, and who is alive.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use outbox_core::{Epoch, Lease, LeaseReport, LeaseRequest, LiveRelay, Partition, RelayId, TxId};
@@ -169,23 +168,26 @@ impl LeaseCall<'_> {
     /// The live relays; rows of those that died long ago are deleted.
     async fn relays<S: Session>(&self, session: &mut S) -> Result<Vec<LiveRelay>, Failure> {
         let (dialect, table) = (self.context.dialect, &self.context.tables.relay);
-        let left = dialect.until("expires_at");
-        let mut all = self.sql("SELECT ");
-        let (sick, live) = (dialect.int("sick"), dialect.int(&dialect.is_live()));
-        let dead =
-            dialect.int(&format!("CASE WHEN {left} < -{FORGET_AFTER} * ttl THEN 1 ELSE 0 END"));
-        write!(all, "id, {sick}, {live}, {dead} FROM {table} ORDER BY id").expect("a string");
-        let columns = &[Type::Uuid, Type::Int, Type::Int, Type::Int];
+        let long_dead = format!("{} < -{FORGET_AFTER} * ttl", dialect.until("expires_at"));
+        let all = self.sql(format!(
+            "SELECT id, {}, {}, {} FROM {table} ORDER BY id",
+            dialect.int("sick"),
+            dialect.int(&dialect.is_live()),
+            dialect.int(&format!("CASE WHEN {long_dead} THEN 1 ELSE 0 END")),
+        ));
         let mut relays = Vec::new();
-        for row in session.query(&all.finish(columns)).await? {
+        for row in
+            session.query(&all.finish(&[Type::Uuid, Type::Int, Type::Int, Type::Int])).await?
+        {
             let mut row = Columns::new(row);
             let (id, sick) = (row.uuid()?, row.int()? == 1);
-            if row.int()? == 1 {
+            let (is_live, is_long_dead) = (row.int()? == 1, row.int()? == 1);
+            if is_live {
                 relays.push(LiveRelay { id: RelayId(id), sick });
-            } else if row.int()? == 1 {
+            } else if is_long_dead {
                 // By key, one at a time: a range delete would lock rows of living relays.
                 let mut forget = self.sql(format!("DELETE FROM {table} WHERE id = "));
-                forget.bind(id).push(&format!(" AND {left} < -{FORGET_AFTER} * ttl"));
+                forget.bind(id).push(" AND ").push(&long_dead);
                 session.execute(&forget.finish(&[])).await?;
             }
         }

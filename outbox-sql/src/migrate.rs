@@ -14,7 +14,7 @@ use crate::store::Context;
 use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, VERSION};
 
 /// How long a migration waits for another one that runs already.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Creates the tables of the outbox `names`, or brings them up to date, under a lock. It may be
 /// run again and by several processes at once; `partitions` must be the number that it was first
@@ -46,11 +46,11 @@ pub fn script(dialect: Dialect, names: &Names, partitions: u16) -> Result<String
         dialect.name()
     );
     if let (Some(schema), Some(create)) = (&names.schema, create_schema(dialect)) {
-        write!(script, "{create}{};\n", quoted(dialect, schema)).expect("a string");
+        writeln!(script, "{create}{};", quoted(dialect, schema)).expect("a string");
     }
     for migration in migrations(dialect, names, partitions) {
         for statement in migration.statements {
-            write!(script, "{statement};\n").expect("a string");
+            writeln!(script, "{statement};").expect("a string");
         }
     }
     Ok(script)

@@ -156,12 +156,6 @@ impl Sql {
     }
 }
 
-impl fmt::Write for Sql {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text.write_str(text)
-    }
-}
-
 /// `values` with the last one repeated up to a power of two, so that the texts that differ in
 /// length only are few and a cache of prepared statements can hold them.
 pub(crate) fn padded<T>(values: &[T]) -> impl Iterator<Item = &T> {

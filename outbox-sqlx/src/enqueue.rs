@@ -217,7 +217,8 @@ impl<DB> fmt::Debug for OutboxBuilder<DB> {
 /// A message that the limits let through must fit what the server takes: it closes the connection
 /// on a larger one, and the user's transaction with it.
 fn check_packet(limits: &Limits, info: &Info) -> Result<(), StoreError> {
-    let needed = (limits.payload + limits.header_bytes * 2 + 64 * 1024) as u64;
+    // Several messages go into statements of 2 MiB, counted before headers are escaped.
+    let needed = (limits.payload + limits.header_bytes * 2 + 64 * 1024).max(4 << 20) as u64;
     match info.largest_statement {
         Some(largest) if largest < needed => Err(StoreError::new(
             StoreErrorKind::Schema,

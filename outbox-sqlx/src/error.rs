@@ -63,7 +63,12 @@ pub(crate) fn driver_error(
 ) -> DriverError {
     match error {
         sqlx::Error::Database(error) => {
-            let message = DatabaseMessage(error.message().to_owned());
+            // A duplicate's message quotes it on MySQL.
+            let message = match error.kind() {
+                sqlx::error::ErrorKind::Other => error.message().to_owned(),
+                kind => format!("a constraint refused a row ({kind:?})"),
+            };
+            let message = DatabaseMessage(message);
             match code(&*error) {
                 Some(code) => DriverError::database(dialect, code, message),
                 None => DriverError::other(message),

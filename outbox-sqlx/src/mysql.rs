@@ -16,7 +16,7 @@ impl Backend for MySql {
     const BEGIN: Option<&'static str> = None;
 
     fn own(options: &MySqlConnectOptions) -> MySqlConnectOptions {
-        options.clone().statement_cache_capacity(100).disable_statement_logging()
+        options.clone().disable_statement_logging()
     }
 
     same_for_every_database!();

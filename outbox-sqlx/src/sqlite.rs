@@ -17,7 +17,7 @@ impl Backend for Sqlite {
 
     fn own(options: &SqliteConnectOptions) -> SqliteConnectOptions {
         let options = options.clone().journal_mode(SqliteJournalMode::Wal);
-        options.create_if_missing(false).statement_cache_capacity(100).disable_statement_logging()
+        options.create_if_missing(false).disable_statement_logging()
     }
 
     same_for_every_database!();

@@ -44,6 +44,14 @@ pub enum Error {
         /// Why.
         source: StoreError,
     },
+    /// The outbox could not be migrated.
+    #[error("migrating the store `{url}` failed")]
+    Migrate {
+        /// Its URL, redacted.
+        url: String,
+        /// Why.
+        source: StoreError,
+    },
     /// The publisher can't be made, or can't reach its broker.
     #[error("the publisher `{url}` can't be used")]
     Publisher {
@@ -76,7 +84,14 @@ impl Error {
             Self::Feature { feature, .. } => {
                 format!("build with `cargo add outbox --features {feature}`")
             }
-            Self::Store { source, .. } => store_remedy(source.kind()).into(),
+            Self::Migrate { source, .. } if source.kind() == StoreErrorKind::Schema => {
+                "an outbox keeps its number of partitions for ever, and its tables may not be \
+                 newer than the program; check `outbox_prefix` and `outbox_schema` of the URL"
+                    .into()
+            }
+            Self::Store { source, .. } | Self::Migrate { source, .. } => {
+                store_remedy(source.kind()).into()
+            }
             Self::Publisher { .. } => {
                 "check that the target exists and may be written, or that the broker runs".into()
             }
@@ -98,6 +113,9 @@ fn store_remedy(kind: StoreErrorKind) -> &'static str {
             "run `outbox migrate` for this store, and check `outbox_prefix` and `outbox_schema` \
              of its URL"
         }
-        _ => "check the URL's user, password and database, and what that user may do",
+        _ => {
+            "check the URL's user, password, database or path, and what that user may do; a SQLite \
+             file is created by `outbox migrate`"
+        }
     }
 }

@@ -42,7 +42,7 @@ async fn insert_order(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let directory = tempfile::tempdir()?;
     let options = SqliteConnectOptions::new()
         .filename(directory.path().join("shop.db"))

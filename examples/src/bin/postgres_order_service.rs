@@ -20,7 +20,7 @@ struct OrderPlaced<'a> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to a database's URL")?;
     let pool = PgPool::connect(&url).await?;
     sqlx::raw_sql(

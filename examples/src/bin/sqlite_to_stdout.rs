@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox::sqlx::Outbox;
-use outbox::{CancellationToken, Message, Relay};
+use outbox::{Admin as _, CancellationToken, Message, Relay};
 use sqlx::SqlitePool;
 
 #[tokio::main]
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let publisher = outbox::connect_publisher("stdout:").await?;
     let store = Arc::new(outbox.store().await?);
-    let relay = Relay::builder(store, publisher).waker(outbox.waker()).build()?;
+    let relay = Relay::builder(Arc::clone(&store) as _, publisher).waker(outbox.waker()).build()?;
     let stop = CancellationToken::new();
     let relaying = tokio::spawn({
         let stop = stop.clone();
@@ -39,7 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if paid { tx.commit().await? } else { tx.rollback().await? }
     }
 
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while store.stats().await?.depth > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     stop.cancel();
     relaying.await?;
     Ok(())

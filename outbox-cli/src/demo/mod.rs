@@ -23,6 +23,8 @@ use progress::Progress;
 use service::Service;
 use stopwatch::Stopwatch;
 
+/// Show in some seconds that exactly what was committed is published
+///
 /// Runs a small order service on a database file, under load, while a relay publishes its events
 /// to a file of JSON lines. Some transactions roll back. Then it reads the file back and compares
 /// it with the ledger that the same transactions wrote. Ends with code 1 if a promise is broken.
@@ -33,7 +35,7 @@ pub(crate) struct Demo {
     store: Option<String>,
 
     /// How many transactions the service tries
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
     orders: u64,
 
     /// How many tasks of the service write at once
@@ -47,10 +49,22 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        // Caught, so that temporary files are removed.
+        tokio::select! {
+            shown = self.show() => shown,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Failed, "interrupted")),
+        }
+    }
+
+    async fn show(self) -> Result<(), Failure> {
         let places = Places::new(&self)?;
         say(format_args!("store      {}", places.store.display()))?;
         say(format_args!("published  {}", places.output.display()))?;
 
+        say(format_args!(
+            "{} transactions by {} writers: an order, one to three events; a fifth rolls back\n",
+            self.orders, self.writers
+        ))?;
         let pool = places.pool(self.writers).await?;
         let outbox = prepare(&pool).await?;
         let output = format!("file:{}", encode(&places.output));
@@ -71,7 +85,7 @@ impl Demo {
         let progress = Progress::start(self.orders, Arc::clone(&stopwatch));
         let done = service.work(self.orders, self.writers, progress.counter()).await;
         let done = done.map_err(broken)?;
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_mins(1);
         while store.stats().await?.depth > 0 && Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -82,7 +96,10 @@ impl Demo {
 
         let proof = proof::Proof {
             ledger: ledger::read(&pool).await.map_err(broken)?,
-            published: ledger::published(&places.output)?,
+            published: ledger::published(&places.output).map_err(|error| {
+                let file = places.output.display();
+                Failure::new(Exit::Failed, format!("{file} can't be read back: {error}"))
+            })?,
             pending: store.stats().await?.depth,
             clean: ending == Ending::Clean,
             latency: stopwatch.median(&done.committed_at),

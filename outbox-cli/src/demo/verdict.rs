@@ -1,5 +1,7 @@
 //! What came out, line by line.
 
+use std::fmt::Display;
+
 use comfy_table::Table;
 
 /// A list of facts and of claims that hold or don't.
@@ -12,11 +14,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn fact(what: &'static str, value: impl ToString) -> Self {
+    pub(super) fn fact(what: &'static str, value: &dyn Display) -> Self {
         Self { what, value: value.to_string(), holds: None }
     }
 
-    pub(super) fn claim(what: &'static str, value: impl ToString, holds: bool) -> Self {
+    pub(super) fn claim(what: &'static str, value: &dyn Display, holds: bool) -> Self {
         Self { what, value: value.to_string(), holds: Some(holds) }
     }
 }

@@ -9,7 +9,7 @@ use crate::connect::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{say, tell};
 
-/// Reads messages from standard input, one JSON object a line:
+/// Store messages, one JSON object a line from standard input
 ///
 ///   {"topic": "orders", "key": "customer-7", "type": "order.placed", "payload": {"order": 42}}
 ///

@@ -92,7 +92,7 @@ async fn one_of_many_takers_wins<DB: Kind>(bed: Bed<DB>) {
                 let id = relay();
                 let store = bed.outbox.store().await.unwrap();
                 let request = LeaseRequest {
-                    ttl: Duration::from_secs(60),
+                    ttl: Duration::from_mins(1),
                     ..lease_request(id, &[3, 1, 0, 2])
                 };
                 (id, store.lease(&request).await.unwrap())

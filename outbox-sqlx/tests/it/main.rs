@@ -6,6 +6,7 @@
 mod admin;
 mod cancelled;
 mod conflicts;
+mod conformance;
 mod enqueue;
 mod fence;
 mod horizon;

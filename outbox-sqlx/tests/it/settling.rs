@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use outbox_core::{Admin as _, DeadFilter, Fate, RowRef, SettleRequest, Store as _, VerdictAnswer};
 
+use VerdictAnswer::{Applied, EpochLost, Gone};
+
 use crate::support::{Bed, Kind, epoch, for_every_database, message, relay, row_ref, verdict};
 
 for_every_database!(
@@ -30,21 +32,22 @@ async fn delivered_rows_go_by_their_whole_name<DB: Kind>(bed: Bed<DB>) {
     assert!(again.tx >= first.tx);
 }
 
+/// FAILURES row 17. Seen to fail with `attempts = attempts + …` in either statement.
 async fn a_retry_is_written_absolutely<DB: Kind>(bed: Bed<DB>) {
     bed.enqueue(&["a"]).await;
     let relay = relay();
     let report = bed.lease(relay, &[0, 1, 2, 3]).await;
     let row = bed.all().await.remove(0);
-    let retry = verdict(&row, epoch(&report, &row), 3, Fate::Retry(Duration::from_secs(60)));
-    // The relay that lost the reply asks again: the attempt must not count twice (row 17).
+    let retry = verdict(&row, epoch(&report, &row), 3, Fate::Retry(Duration::from_mins(1)));
+    // The relay that lost the reply asks again: the attempt must not count twice.
     for _ in 0..2 {
         let report = bed.decide(relay, vec![retry.clone()]).await;
-        assert_eq!(report.verdicts, [VerdictAnswer::Applied]);
+        assert_eq!(report.verdicts, [Applied]);
     }
     let after = bed.all().await.remove(0);
     assert_eq!((after.attempts, after.seq, &after.message), (3, row.seq, &row.message));
     let left = after.retry_in.unwrap();
-    assert!(left > Duration::from_secs(50) && left <= Duration::from_secs(60), "{left:?}");
+    assert!(left > Duration::from_secs(50) && left <= Duration::from_mins(1), "{left:?}");
     let soon = verdict(&row, retry.epoch, 4, Fate::Retry(Duration::ZERO));
     bed.decide(relay, vec![soon]).await;
     assert_eq!(bed.all().await[0].retry_in, Some(Duration::ZERO));
@@ -57,9 +60,9 @@ async fn a_dead_message_moves<DB: Kind>(bed: Bed<DB>) {
     let row = bed.all().await.remove(0);
     let dead = verdict(&row, epoch(&report, &row), 5, Fate::Dead);
     let answers = bed.decide(relay, vec![dead.clone()]).await.verdicts;
-    assert_eq!(answers, [VerdictAnswer::Applied]);
+    assert_eq!(answers, [Applied]);
     let answers = bed.decide(relay, vec![dead]).await.verdicts;
-    assert_eq!(answers, [VerdictAnswer::Gone], "it is there once");
+    assert_eq!(answers, [Gone], "it is there once");
     assert!(bed.all().await.is_empty());
     let letters = bed.store.dead_letters(&DeadFilter::default(), 10).await.unwrap();
     assert_eq!(letters.len(), 1);
@@ -68,7 +71,7 @@ async fn a_dead_message_moves<DB: Kind>(bed: Bed<DB>) {
     assert_eq!((letters[0].attempts, letters[0].error.as_str()), (5, "it failed"));
     assert_eq!(letters[0].partition, row.partition);
     let ago = letters[0].died_at.elapsed().unwrap_or_default();
-    assert!(ago < Duration::from_secs(60), "{ago:?}");
+    assert!(ago < Duration::from_mins(1), "{ago:?}");
 }
 
 async fn verdicts_tell_lost_epochs_from_rows_that_have_gone<DB: Kind>(bed: Bed<DB>) {
@@ -86,7 +89,6 @@ async fn verdicts_tell_lost_epochs_from_rows_that_have_gone<DB: Kind>(bed: Bed<D
     both.epoch.0 += 1;
     let verdicts = vec![stale, gone, valid.clone(), both];
     let answers = bed.decide(owner, verdicts.clone()).await.verdicts;
-    use VerdictAnswer::{Applied, EpochLost, Gone};
     assert_eq!(answers, [EpochLost, Gone, Applied, EpochLost]);
     assert_eq!(bed.decide(stranger, verdicts).await.verdicts, [EpochLost; 4]);
     let attempts: Vec<_> = bed.all().await.iter().map(|row| row.attempts).collect();
@@ -115,6 +117,6 @@ async fn a_whole_window_is_settled_at_once<DB: Kind>(bed: Bed<DB>) {
         .collect();
     let request = SettleRequest { relay, delivered, verdicts };
     let report = bed.store.settle(&request).await.unwrap();
-    assert_eq!(report.verdicts, [VerdictAnswer::Applied; 600]);
+    assert_eq!(report.verdicts, [Applied; 600]);
     assert_eq!((bed.all().await.len(), bed.count("_dead").await), (700, 300));
 }

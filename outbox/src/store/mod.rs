@@ -75,7 +75,7 @@ impl FromStr for StoreUrl {
     fn from_str(url: &str) -> Result<Self, Error> {
         let backend = find("store", TABLE, url)?;
         let shown = redact(url);
-        let read = Options::read(url).and_then(backend);
+        let read = Options::read(url).and_then(|options| backend(&options));
         match read {
             Ok(backend) => Ok(Self { shown, backend }),
             Err(problem) => Err(Error::Url { url: shown, problem }),
@@ -146,7 +146,7 @@ trait Enqueue: Send + Sync {
 }
 
 /// Makes a backend, or says what is wrong with the URL without quoting it.
-type Make = fn(Options) -> Result<Arc<dyn Backend>, String>;
+type Make = fn(&Options) -> Result<Arc<dyn Backend>, String>;
 
 const TABLE: &[Scheme<Make>] = &[
     Scheme {

@@ -75,7 +75,7 @@ struct Sqlx<DB: Kind> {
 }
 
 /// Reads a URL for the database `DB`; what is wrong with it is said without quoting it.
-pub(super) fn backend<DB: Kind>(options: Options) -> Result<Arc<dyn Backend>, String> {
+pub(super) fn backend<DB: Kind>(options: &Options) -> Result<Arc<dyn Backend>, String> {
     if let Some(known) = DB::PARAMETERS {
         let is_known = |name: &String| known.contains(&name.as_str());
         if !options.parameters.iter().all(is_known) {
@@ -104,7 +104,7 @@ impl<DB: Kind> Sqlx<DB> {
 #[async_trait]
 impl<DB: Kind> Backend for Sqlx<DB> {
     async fn migrate(&self, url: &StoreUrl, partitions: u16) -> Result<(), Error> {
-        let failed = |source| Error::Store { url: url.to_string(), source };
+        let failed = |source| Error::Migrate { url: url.to_string(), source };
         DB::create(&self.options).await.map_err(|error| {
             let kind = StoreErrorKind::Unavailable;
             failed(StoreError::with_source(kind, "creating the database failed", error))
@@ -114,7 +114,7 @@ impl<DB: Kind> Backend for Sqlx<DB> {
 
     fn script(&self, url: &StoreUrl, partitions: u16) -> Result<String, Error> {
         script(DB::DIALECT, &self.names, partitions)
-            .map_err(|source| Error::Store { url: url.to_string(), source })
+            .map_err(|source| Error::Migrate { url: url.to_string(), source })
     }
 
     async fn connect(&self, url: &StoreUrl) -> Result<Connected, Error> {

@@ -1,0 +1,114 @@
+//! Several relays over one database.
+
+use std::collections::HashSet;
+use std::env;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::program::{Running, lines, outbox, outbox_with, published, status, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An outbox in a schema of its own.
+struct Shared {
+    store: String,
+    directory: TempDir,
+}
+
+impl Shared {
+    fn relay(&self, name: &str, lease: &str) -> Running {
+        let broker = format!("file:{}", self.file(name).display());
+        Running::start(&["relay", "--store", &self.store, "--broker", &broker, "--lease", lease])
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The owners of partitions, if all have one.
+    fn owners(&self) -> HashSet<String> {
+        let status = status(&self.store);
+        let partitions = status["partitions"].as_array().unwrap();
+        let owners: Option<_> =
+            partitions.iter().map(|p| p["owner"].as_str().map(ToOwned::to_owned)).collect();
+        owners.unwrap_or_default()
+    }
+
+    fn depth(&self) -> u64 {
+        status(&self.store)["depth"].as_u64().unwrap()
+    }
+
+    fn enqueue(&self, count: u32) {
+        outbox_with(&["enqueue", "--store", &self.store], &lines(count, 50)).done();
+    }
+}
+
+/// Runs a test in a schema that is removed afterwards.
+async fn with_shared<F: Future<Output = ()>>(test: impl FnOnce(Shared) -> F) {
+    let default = "postgres://outbox:outbox@127.0.0.1:54315/outbox";
+    let url = env::var("OUTBOX_TEST_POSTGRES").unwrap_or_else(|_| default.to_owned());
+    let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| {
+        panic!("this test needs PostgreSQL (OUTBOX_TEST_POSTGRES): run `cargo xtask services up` ({error})")
+    });
+    let schema = format!("t_{}", Uuid::now_v7().simple());
+    let joint = if url.contains('?') { '&' } else { '?' };
+    let store = format!("{url}{joint}outbox_schema={schema}");
+    outbox(&["migrate", "--store", &store, "--partitions", "8"]).done();
+    test(Shared { store, directory: tempfile::tempdir().unwrap() }).await;
+    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_a_relay_is_killed_the_other_finishes_within_a_lease() {
+    with_shared(async |shared| {
+        let lease = Duration::from_secs(4);
+        let mut stays = shared.relay("stays", "4s");
+        let mut dies = shared.relay("dies", "4s");
+        wait_until(PATIENCE, || shared.owners().len() == 2).await;
+        shared.enqueue(400);
+        wait_until(PATIENCE, || shared.depth() == 0).await;
+        assert!(!published(&shared.file("stays")).is_empty());
+        assert!(!published(&shared.file("dies")).is_empty());
+
+        dies.0.kill().unwrap();
+        dies.0.wait().unwrap();
+        let killed = Instant::now();
+        shared.enqueue(400);
+        wait_until(PATIENCE, || shared.depth() == 0).await;
+        // What is over a lease is for noticing that it ran out, and for asking.
+        assert!(killed.elapsed() < lease + Duration::from_secs(3), "{:?}", killed.elapsed());
+        let all = published(&shared.file("stays")).len() + published(&shared.file("dies")).len();
+        assert_eq!(all, 800, "nothing was on its way when it was killed");
+        stays.terminate();
+        assert_eq!(stays.ended(PATIENCE).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_told_to_stop_hands_over_at_once() {
+    with_shared(async |shared| {
+        let mut stays = shared.relay("stays", "15s");
+        wait_until(PATIENCE, || shared.owners().len() == 1).await;
+        let only = shared.owners();
+        let mut leaves = shared.relay("leaves", "15s");
+        wait_until(PATIENCE, || shared.owners().len() == 2).await;
+
+        let asked = Instant::now();
+        leaves.terminate();
+        assert_eq!(leaves.ended(PATIENCE).await, 0);
+        wait_until(PATIENCE, || shared.owners() == only).await;
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        shared.enqueue(100);
+        wait_until(PATIENCE, || shared.depth() == 0).await;
+        stays.terminate();
+        assert_eq!(stays.ended(PATIENCE).await, 0);
+    })
+    .await;
+}

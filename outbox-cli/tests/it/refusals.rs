@@ -1,0 +1,105 @@
+//! What is refused, with which code, and with what advice.
+
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::program::{Bed, outbox, outbox_with};
+
+#[test]
+fn a_bad_url() {
+    let status = |store: &str| outbox(&["status", "--store", store]);
+    status("oracle://u:canary@h/d").refused(2, &["names no store", "help: use one of"]);
+    status("canary").refused(2, &["it has no scheme"]);
+    status("postgres://u:canary@h:port/d").refused(2, &["postgres:…"]);
+    status("sqlite:a.db?outbox_prefix=B-d").refused(2, &["is no valid name"]);
+    outbox(&["status"]).refused(2, &["--store"]);
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let url = "postgres://canary:canary@127.0.0.1:1/d?password=canary";
+    let connecting = ["status", "--log", "trace", "--store", url];
+    outbox(&connecting).refused(3, &["postgres://127.0.0.1:1/d", "check that the database runs"]);
+    // Where it doesn't belong, clap would quote it.
+    outbox(&["status", url]).refused(2, &["postgres://127.0.0.1:1/d"]);
+    outbox(&[url]).refused(2, &["postgres://127.0.0.1:1/d"]);
+    outbox(&["purge", "--store", url, "--older-than", url]).refused(2, &["--older-than"]);
+    let joined = format!("--older-than={url}");
+    outbox(&["purge", "--store", url, &joined]).refused(2, &["postgres://127.0.0.1:1/d"]);
+    outbox(&["relay", "--store", url, "--broker", "kafka://u:canary@h"]).refused(3, &[]);
+}
+
+#[test]
+fn a_bad_broker() {
+    let bed = Bed::new();
+    let relay = |broker: &str| outbox(&["relay", "--store", &bed.store, "--broker", broker]);
+    relay("kafka://u:canary@h").refused(2, &["`kafka:` names no publisher"]);
+    let missing = format!("file:{}/none/events", bed.path("").display());
+    relay(&missing).refused(4, &["does not exist", "help:"]);
+}
+
+#[test]
+fn settings_that_break_a_promise() {
+    let bed = Bed::new();
+    let relay = ["relay", "--store", &bed.store, "--broker", "stdout:"];
+    let long = [&relay[..], &["--lease", "4s", "--publish-timeout", "3s"]].concat();
+    outbox(&long).refused(2, &["publish_timeout", "half the lease"]);
+    outbox(&[&relay[..], &["--lease", "4"]].concat()).refused(2, &["a number with a unit"]);
+}
+
+#[test]
+fn a_missing_file_a_missing_migration_and_an_unknown_prefix() {
+    let bed = Bed::without_tables();
+    let status = |store: &str| outbox(&["status", "--store", store]);
+    status(&bed.store).refused(3, &["can't be used", "file is created by `outbox migrate`"]);
+    std::fs::write(bed.path("test.db"), "").unwrap();
+    status(&bed.store).refused(3, &["there is no outbox `outbox`", "outbox migrate"]);
+    outbox(&["migrate", "--store", &bed.store]).done();
+    status(&bed.store).done();
+    let other = format!("{}?outbox_prefix=events", bed.store);
+    status(&other).refused(3, &["there is no outbox `events`", "outbox_prefix"]);
+}
+
+#[tokio::test]
+async fn another_version_of_the_tables() {
+    let bed = Bed::new();
+    let mut connection = SqliteConnection::connect(&bed.store).await.unwrap();
+    sqlx::raw_sql("UPDATE outbox_meta SET version = 99").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    outbox(&["status", "--store", &bed.store]).refused(3, &["version 99", "update the program"]);
+    outbox(&["migrate", "--store", &bed.store]).refused(3, &["version 99", "update the program"]);
+}
+
+#[test]
+fn another_number_of_partitions() {
+    let bed = Bed::new();
+    let migrate = ["migrate", "--store", &bed.store, "--partitions"];
+    outbox(&[&migrate[..], &["8"]].concat()).refused(3, &["16 partitions", "for ever"]);
+    outbox(&[&migrate[..], &["0"]].concat()).refused(2, &["1..=1024"]);
+}
+
+#[test]
+fn one_invalid_line_stops_its_batch() {
+    let bed = Bed::new();
+    let good = "{\"topic\":\"t\",\"payload\":1}";
+    let large = format!("{{\"topic\":\"t\",\"payload\":\"{}canary\"}}", "x".repeat(1 << 20));
+    for (bad, reason) in [
+        ("{\"topic\":\"canary\"", "line 2: not valid JSON at column"),
+        ("{\"payload\":\"canary\"}", "line 2: `topic` is missing"),
+        (
+            "{\"topic\":\"t\",\"key\":\"can\\u0000ary\",\"payload\":1}",
+            "line 2: the key contains a NUL",
+        ),
+        (&large, "line 2: the payload has"),
+    ] {
+        let input = format!("{good}\n{bad}\n{good}\n");
+        bed.enqueue(&input).refused(5, &[reason, "1 invalid lines; nothing was stored"]);
+        assert_eq!(bed.depth(), 0);
+    }
+    let input = format!("{good}\n{{\"topic\":\n{good}\n");
+    let skipping = ["enqueue", "--skip-invalid", "--store", &bed.store];
+    let skipped = outbox_with(&skipping, &input).ended(0);
+    assert_eq!(skipped.stdout, "stored 2 messages, skipped 1\n");
+    assert!(skipped.stderr.contains("line 2: not valid JSON"), "{}", skipped.stderr);
+    assert_eq!(bed.depth(), 2);
+}

@@ -1,0 +1,85 @@
+//! Stores and publishers by URL.
+
+use std::error::Error as _;
+
+use outbox::{Error, Message, StoreErrorKind, StoreUrl};
+
+fn refused(url: &str) -> String {
+    url.parse::<StoreUrl>().unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_wrong_with_a_url_is_said_and_no_secret() {
+    for (url, problem) in [
+        ("postgres://u:canary@h/d?pasword=canary", "it has a parameter other than"),
+        ("postgres://u:canary@h:canary/d", "the database driver doesn't understand it"),
+        ("postgres://u:canary@h/d?sslmode=canary", "the database driver doesn't understand it"),
+        ("mysql://u:canary@h/d?outbox_table=canary", "there are only `outbox_prefix`"),
+        ("sqlite:a.db?outbox_prefix=Bad-Name", "is no valid name"),
+        ("oracle://u:canary@h/d", "`oracle:` names no store"),
+        ("canary", "it has no scheme"),
+    ] {
+        let said = refused(url);
+        assert!(said.contains(problem), "{url}: {said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+#[test]
+fn a_url_shows_itself_without_its_secrets() {
+    let url: StoreUrl = "postgres://canary:canary@h:1/d?password=canary".parse().unwrap();
+    assert_eq!(url.to_string(), "postgres://h:1/d");
+    assert!(!format!("{url:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn a_store_is_migrated_written_and_read_by_url() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let url = |query: &str| format!("sqlite:{}{query}", file.display());
+    let store: StoreUrl = url("?outbox_prefix=events").parse().unwrap();
+
+    let Error::Store { source, .. } = store.connect().await.unwrap_err() else { panic!("no file") };
+    assert_ne!(source.kind(), StoreErrorKind::Schema, "there is no file yet");
+    store.migrate(8).await.unwrap();
+    store.migrate(8).await.unwrap();
+    let connected = store.connect().await.unwrap();
+    let messages: Vec<_> =
+        (0..3).map(|n| Message::json("orders", &n).key(n).build().unwrap()).collect();
+    connected.enqueue_all(&messages).await.unwrap();
+    let stats = connected.admin().stats().await.unwrap();
+    assert_eq!((stats.depth, stats.partitions.len()), (3, 8));
+    assert_eq!(connected.store().partitions(), 8);
+
+    // The default prefix is another outbox, which isn't there.
+    let other: StoreUrl = url("").parse().unwrap();
+    let error = other.connect().await.unwrap_err();
+    assert!(error.source().unwrap().to_string().contains("there is no outbox `outbox`"), "{error}");
+    assert!(error.remedy().contains("outbox migrate"));
+}
+
+#[test]
+fn the_migration_as_sql_needs_no_database() {
+    for (url, table) in [
+        ("postgres://u:p@nowhere.invalid/d?outbox_schema=billing", r#""billing"."outbox""#),
+        ("mysql://u:p@nowhere.invalid/d?outbox_prefix=events", "`events`"),
+        ("sqlite:nowhere.db", r#""outbox""#),
+    ] {
+        let script = url.parse::<StoreUrl>().unwrap().script(4).unwrap();
+        assert!(script.contains(table), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn publishers_say_what_is_wrong() {
+    let error = async |url| outbox::connect_publisher(url).await.err().unwrap();
+    let unknown = error("kafka://u:canary@h").await;
+    assert_eq!(unknown.to_string(), "`kafka:` names no publisher");
+    assert_eq!(unknown.remedy(), "use one of `stdout:`, `file:`");
+    let option = error("file:/tmp/x?fsync=canary").await.to_string();
+    assert!(option.contains("`file:` has no option `fsync`"), "{option}");
+    assert!(!option.contains("canary"));
+    let directory = tempfile::tempdir().unwrap();
+    let missing = format!("file:{}/none/events.jsonl", directory.path().display());
+    assert!(matches!(error(&missing).await, Error::Publisher { .. }));
+}
