@@ -11,7 +11,7 @@ use crate::{process, services};
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Starts no servers, and tells the tests of none: those that need one say that they were skipped.
+    /// Starts no servers: tests whose server doesn't run fail.
     #[arg(long)]
     no_services: bool,
 

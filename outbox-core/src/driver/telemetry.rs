@@ -49,9 +49,9 @@ fn measure(event: &Event) {
 fn log(event: &Event) {
     match event {
         Event::Acquired(partition, epoch) => {
-            info!(%partition, epoch = epoch.0, "acquired a partition");
+            debug!(%partition, epoch = epoch.0, "acquired a partition");
         }
-        Event::Released(partition) => info!(%partition, "handed a partition back"),
+        Event::Released(partition) => debug!(%partition, "handed a partition back"),
         Event::Lost(partition) => warn!(%partition, "another relay has taken a partition"),
         Event::Expired(partition) => {
             warn!(%partition, "a lease ran out before it was renewed; its partition rests");
@@ -88,6 +88,7 @@ fn log(event: &Event) {
 }
 
 pub(super) fn held_leases(held: usize) {
+    info!(partitions = held, "partitions owned");
     gauge!("outbox_held_leases").set(f64::from(u32::try_from(held).unwrap_or(u32::MAX)));
 }
 

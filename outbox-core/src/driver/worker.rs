@@ -37,6 +37,7 @@ impl Worker<'_> {
         // Whatever is under way ends with this set, and so with this future.
         let mut tasks: JoinSet<Done> = JoinSet::new();
         let mut stopping = false;
+        let mut held = 0;
         let mut ending = Ending::Abrupt;
         loop {
             while let Some(command) = machine.poll_command(start.elapsed()) {
@@ -48,7 +49,10 @@ impl Worker<'_> {
                 }
                 self.observers.tell(&event);
             }
-            telemetry::held_leases(machine.active_partitions().len());
+            let owned = machine.active_partitions().len();
+            if std::mem::replace(&mut held, owned) != owned {
+                telemetry::held_leases(owned);
+            }
             if machine.is_stopped() {
                 return ending;
             }

@@ -1,160 +1,14 @@
 //! Single rules of the machine, step by step.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outbox_core::relay::{
-    Backoff, Batch, Command, Destination, DestinationSpec, Event, Input, Machine, RelayConfig,
-    RetryPolicy, Setup,
-};
-use outbox_core::{
-    BatchLimits, Fate, FetchRequest, Message, Ordering, Outcome, Page, Partition, RelayId, Seq,
-    StoredRow, Visibility,
-};
-use outbox_testkit::memory::Database;
+use outbox_core::relay::{Backoff, Command, Event, Input, RelayConfig, RetryPolicy};
+use outbox_core::{Fate, Message, Ordering, Outcome, Partition, RelayId, Seq};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// A machine over a reference database, where every answer waits until the test gives it.
-struct Bench {
-    machine: Machine,
-    database: Database,
-    now: Duration,
-    commands: VecDeque<Command>,
-    events: Vec<Event>,
-}
-
-impl Bench {
-    fn new(ordering: Ordering) -> Self {
-        Self::with(ordering, RelayConfig::default())
-    }
-
-    fn with(ordering: Ordering, config: RelayConfig) -> Self {
-        let setup = Setup {
-            config,
-            relay: RelayId(Uuid::from_u128(7)),
-            visibility: Visibility::Snapshot,
-            destinations: vec![DestinationSpec { ordering, limits: BatchLimits::default() }],
-            route: Box::new(|_| Destination(0)),
-            seed: 1,
-        };
-        let machine = Machine::new(setup, Duration::ZERO).unwrap();
-        let database = Database::new(1, Visibility::Snapshot);
-        let (commands, events) = (VecDeque::new(), Vec::new());
-        let mut bench = Self { machine, database, now: Duration::ZERO, commands, events };
-        bench.collect();
-        // The first page is of no partition; the first lease call tells who owns what, the second
-        // takes what is free.
-        bench.fetch();
-        bench.lease();
-        bench.lease();
-        bench
-    }
-
-    fn enqueue(&mut self, keys: &[&str]) -> Vec<Message> {
-        let message = |key: &&str| Message::bytes("t", "x").key(key).build().unwrap();
-        let messages: Vec<Message> = keys.iter().map(message).collect();
-        self.database.enqueue(self.now, messages.clone()).unwrap();
-        messages
-    }
-
-    fn tell(&mut self, input: Input) {
-        self.machine.handle(self.now, input);
-        self.collect();
-    }
-
-    fn collect(&mut self) {
-        while let Some(command) = self.machine.poll_command(self.now) {
-            self.commands.push_back(command);
-        }
-        while let Some(event) = self.machine.poll_event() {
-            self.events.push(event);
-        }
-    }
-
-    /// Waits until the machine wants something of that kind, and returns it.
-    fn next<T>(&mut self, pick: impl Fn(&Command) -> Option<T>) -> T {
-        for _ in 0..1000 {
-            if let Some(at) = self.commands.iter().position(|command| pick(command).is_some()) {
-                return pick(&self.commands.remove(at).unwrap()).unwrap();
-            }
-            // While it waits, its leases are renewed.
-            if let Some(at) = self.commands.iter().position(|c| matches!(c, Command::Lease(_))) {
-                let Some(Command::Lease(request)) = self.commands.remove(at) else { continue };
-                let report = self.database.lease(self.now, &request);
-                self.tell(Input::Leased(Ok(report)));
-                continue;
-            }
-            let wait = self.machine.poll_timeout().expect("it waits for an answer");
-            self.now = self.now.max(wait);
-            self.tell(Input::Timeout);
-        }
-        panic!("it never asked; it wants {:?}", self.commands);
-    }
-
-    fn lease(&mut self) {
-        let request = self.next(|command| match command {
-            Command::Lease(request) => Some(request.clone()),
-            _ => None,
-        });
-        let report = self.database.lease(self.now, &request);
-        self.tell(Input::Leased(Ok(report)));
-    }
-
-    fn fetch_request(&mut self) -> FetchRequest {
-        self.next(|command| match command {
-            Command::Fetch(request) => Some(request.clone()),
-            _ => None,
-        })
-    }
-
-    fn fetch(&mut self) -> Page {
-        let request = self.fetch_request();
-        let page = self.database.fetch(self.now, &request);
-        self.tell(Input::Fetched(Ok(page.clone())));
-        page
-    }
-
-    fn reread(&mut self) -> Vec<StoredRow> {
-        let request = self.next(|command| match command {
-            Command::Reread(request) => Some(request.clone()),
-            _ => None,
-        });
-        let rows = self.database.reread(self.now, &request);
-        self.tell(Input::Reread(Ok(rows.clone())));
-        rows
-    }
-
-    fn batch(&mut self) -> Batch {
-        self.next(|command| match command {
-            Command::Publish(batch) => Some(batch.clone()),
-            _ => None,
-        })
-    }
-
-    fn settle(&mut self) -> Vec<Fate> {
-        let request = self.next(|command| match command {
-            Command::Settle(request) => Some(request.clone()),
-            _ => None,
-        });
-        let report = self.database.settle(self.now, &request);
-        self.tell(Input::Settled(Ok(report)));
-        request.verdicts.iter().map(|verdict| verdict.fate).collect()
-    }
-
-    fn published(&mut self, batch: &Batch, outcomes: Vec<Outcome>) {
-        self.tell(Input::Published(batch.id, outcomes));
-    }
-
-    fn wants_to_publish(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::Publish(_)))
-    }
-}
-
-fn ids(batch: &Batch) -> Vec<Uuid> {
-    batch.messages.iter().map(|message| message.id()).collect()
-}
+use crate::bench::{Bench, ids};
 
 #[test]
 fn an_independent_publisher_gets_one_message_of_a_key_at_a_time() {
@@ -237,23 +91,12 @@ fn poison_that_looks_like_an_outage_ends_as_a_dead_letter() {
             bench.enqueue(&[Uuid::new_v4().to_string().as_str()]);
             continue;
         };
-        let now = bench.now;
-        let input = match command {
-            Command::Lease(request) => Input::Leased(Ok(bench.database.lease(now, &request))),
-            Command::Fetch(request) => Input::Fetched(Ok(bench.database.fetch(now, &request))),
-            Command::Reread(request) => Input::Reread(Ok(bench.database.reread(now, &request))),
-            Command::Settle(request) => Input::Settled(Ok(bench.database.settle(now, &request))),
-            Command::Publish(batch) => {
-                let breaks = ids(&batch).contains(&poison);
-                let outcome = if breaks {
-                    Outcome::Unavailable("connection reset".into())
-                } else {
-                    Outcome::Delivered
-                };
-                Input::Published(batch.id, vec![outcome; batch.messages.len()])
-            }
-        };
-        bench.tell(input);
+        bench.answer(command, |batch| {
+            let breaks = ids(batch).contains(&poison);
+            let down = Outcome::Unavailable("connection reset".into());
+            let outcome = if breaks { down } else { Outcome::Delivered };
+            vec![outcome; batch.messages.len()]
+        });
         dead = bench.database.died() == [poison];
         if dead {
             break;
@@ -323,7 +166,8 @@ fn nothing_is_published_that_could_outlive_its_lease() {
     let request = bench.fetch_request();
     let page = bench.database.fetch(bench.now, &request);
     let config = RelayConfig::default();
-    bench.now += config.lease - config.publish_timeout + Duration::from_millis(1);
+    let too_late = config.lease.saturating_sub(config.publish_timeout);
+    bench.now += too_late + Duration::from_millis(1);
     bench.tell(Input::Fetched(Ok(page)));
     assert!(!bench.wants_to_publish());
     // One call was asked for before the time went by, and renews for less; the next one counts.
@@ -380,39 +224,30 @@ proptest! {
                 bench.tell(Input::Timeout);
                 continue;
             };
-            let now = bench.now;
-            let input = match command {
-                Command::Lease(request) => Input::Leased(Ok(bench.database.lease(now, &request))),
-                Command::Fetch(request) => Input::Fetched(Ok(bench.database.fetch(now, &request))),
-                Command::Reread(request) => Input::Reread(Ok(bench.database.reread(now, &request))),
-                Command::Settle(request) => Input::Settled(Ok(bench.database.settle(now, &request))),
-                Command::Publish(batch) => {
-                    let mut blocked = std::collections::HashSet::new();
-                    let outcome = |message: &Arc<Message>| {
-                        let drawn = outcomes.next().unwrap_or(11);
-                        if !blocked.is_empty() && blocked.contains(message.key().unwrap()) {
-                            return Outcome::Failed("after another".into());
-                        }
-                        let outcome = match drawn {
-                            0 => Outcome::Failed("failed".into()),
-                            1 => Outcome::Rejected("rejected".into()),
-                            2 => Outcome::Throttled(Duration::from_millis(5)),
-                            3 => Outcome::Unavailable("down".into()),
-                            4 => Outcome::Unknown,
-                            _ => Outcome::Delivered,
-                        };
-                        if outcome == Outcome::Delivered {
-                            accepted.push(Arc::clone(message));
-                        } else {
-                            blocked.insert(message.key().unwrap().to_owned());
-                        }
-                        outcome
+            bench.answer(command, |batch| {
+                let mut blocked = std::collections::HashSet::new();
+                let outcome = |message: &Arc<Message>| {
+                    let drawn = outcomes.next().unwrap_or(11);
+                    if !blocked.is_empty() && blocked.contains(message.key().unwrap()) {
+                        return Outcome::Failed("after another".into());
+                    }
+                    let outcome = match drawn {
+                        0 => Outcome::Failed("failed".into()),
+                        1 => Outcome::Rejected("rejected".into()),
+                        2 => Outcome::Throttled(Duration::from_millis(5)),
+                        3 => Outcome::Unavailable("down".into()),
+                        4 => Outcome::Unknown,
+                        _ => Outcome::Delivered,
                     };
-                    let outcomes = batch.messages.iter().map(outcome).collect();
-                    Input::Published(batch.id, outcomes)
-                }
-            };
-            bench.tell(input);
+                    if outcome == Outcome::Delivered {
+                        accepted.push(Arc::clone(message));
+                    } else {
+                        blocked.insert(message.key().unwrap().to_owned());
+                    }
+                    outcome
+                };
+                batch.messages.iter().map(outcome).collect()
+            });
         }
         prop_assert_eq!(bench.database.backlog(), 0);
         let dead = bench.database.died();

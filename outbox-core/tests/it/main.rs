@@ -1,5 +1,6 @@
 //! Tests of the core that need the testkit.
 
+mod bench;
 mod driver;
 mod machine;
 mod simulation;
