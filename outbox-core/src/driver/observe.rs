@@ -1,10 +1,11 @@
 //! Who is told what the relay does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::relay::Event;
+use crate::relay::{Event, StoreCall};
 
 /// Is told of everything that happens in a relay, in order, on the relay's own task: it must
 /// return soon.
@@ -19,7 +20,10 @@ pub(super) struct Observers(pub(super) Vec<Arc<dyn Observer>>);
 impl Observers {
     pub(super) fn tell(&self, event: &Event) {
         for observer in &self.0 {
-            observer.observe(event);
+            // A relay doesn't end because somebody who watches it does.
+            if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
+                tracing::error!("an observer panicked; the relay goes on");
+            }
         }
     }
 }
@@ -35,17 +39,29 @@ struct Progress {
     /// Milliseconds after `born` at which the store last answered, plus one; 0 is never.
     answered: AtomicU64,
     patience: Duration,
+    /// One bit for each kind of call that fails now.
+    failing: AtomicU8,
 }
 
 impl Health {
     pub(super) fn new(patience: Duration) -> Self {
         let answered = AtomicU64::new(0);
-        Self(Arc::new(Progress { born: Instant::now(), answered, patience }))
+        let failing = AtomicU8::new(0);
+        Self(Arc::new(Progress { born: Instant::now(), answered, patience, failing }))
     }
 
     pub(super) fn answered(&self) {
         let millis = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.0.answered.store(millis + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failing(&self, call: StoreCall, fails: bool) {
+        let bit = 1 << call as u8;
+        if fails {
+            self.0.failing.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.0.failing.fetch_and(!bit, Ordering::Relaxed);
+        }
     }
 
     /// How long ago the store answered a call for leases; `None` if it never has.
@@ -54,8 +70,10 @@ impl Health {
         Some(self.0.born.elapsed().saturating_sub(Duration::from_millis(answered)))
     }
 
-    /// The store has answered within the length of a lease.
+    /// The store has answered within the length of a lease, and neither reading nor settling
+    /// fails.
     pub fn is_ready(&self) -> bool {
-        self.last_answer().is_some_and(|ago| ago <= self.0.patience)
+        let failing = self.0.failing.load(Ordering::Relaxed) != 0;
+        !failing && self.last_answer().is_some_and(|ago| ago <= self.0.patience)
     }
 }

@@ -1,6 +1,6 @@
 //! One run of a relay: the loop between the machine and the world.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +44,11 @@ impl Worker<'_> {
                 self.perform(&mut tasks, start, command);
             }
             while let Some(event) = machine.poll_event() {
-                if event == (Event::Stopped { clean: true }) {
-                    ending = Ending::Clean;
+                match &event {
+                    Event::Stopped { clean: true } => ending = Ending::Clean,
+                    Event::StoreFailed(call, _) => self.health.failing(*call, true),
+                    Event::StoreRecovered(call) => self.health.failing(*call, false),
+                    _ => {}
                 }
                 self.observers.tell(&event);
             }
@@ -57,7 +60,9 @@ impl Worker<'_> {
                 return ending;
             }
             let timeout = machine.poll_timeout();
-            let wait = tokio::time::sleep_until(start + timeout.unwrap_or(self.config.lease));
+            let at = timeout.and_then(|timeout| start.checked_add(timeout));
+            let far = Instant::now() + self.config.lease;
+            let wait = tokio::time::sleep_until(at.unwrap_or(far));
             let input = tokio::select! {
                 Some(done) = tasks.join_next() => self.done(done),
                 () = self.stop.cancelled(), if !stopping => {
@@ -108,8 +113,13 @@ impl Worker<'_> {
     }
 
     fn done(&self, done: Result<Done, tokio::task::JoinError>) -> Option<Input> {
-        // A task is only ever cancelled together with this loop.
-        let Done { input, panic } = done.ok()?;
+        let Done { input, panic } = match done {
+            Ok(done) => done,
+            // What adapters panic with was caught; anything else ends the run, for a new one.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // Tasks are only cancelled together with this loop.
+            Err(_) => return None,
+        };
         if let Some(event) = panic {
             self.observers.tell(&event);
         }

@@ -92,13 +92,6 @@ impl DestinationState {
         news
     }
 
-    /// The probe said nothing about the broker: the fault was the message's.
-    pub(super) fn undecided(&mut self) {
-        if let Breaker::Probing { .. } = self.breaker {
-            self.breaker = Breaker::Closed;
-        }
-    }
-
     /// The broker has answered. Returns whether it was out of reach before.
     pub(super) fn answered(&mut self) -> bool {
         let was = std::mem::replace(&mut self.breaker, Breaker::Closed);

@@ -81,9 +81,12 @@ impl RelayConfig {
             ("settle_batch", self.settle_batch > 0, "must be at least 1"),
             ("held_lanes", self.held_lanes > 0, "must be at least 1"),
             ("retry", self.retry.max_attempts > 0, "max_attempts must be at least 1"),
-            ("poll", !self.poll.first.is_zero(), "must be longer than zero"),
-            ("breaker", !self.breaker.first.is_zero(), "must be longer than zero"),
-            ("store_retry", !self.store_retry.first.is_zero(), "must be longer than zero"),
+            ("retry", self.retry.backoff.is_valid(), Backoff::RULE),
+            ("poll", self.poll.is_valid(), Backoff::RULE),
+            ("breaker", self.breaker.is_valid(), Backoff::RULE),
+            ("store_retry", self.store_retry.is_valid(), Backoff::RULE),
+            ("stuck_after", !self.stuck_after.is_zero(), "must be longer than zero"),
+            ("full_look", !self.full_look.is_zero(), "must be longer than zero"),
         ];
         match checks.into_iter().find(|(_, holds, _)| !holds) {
             Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),
@@ -119,6 +122,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    const RULE: &'static str = "its first wait must be longer than zero, and its cap no shorter";
+
+    fn is_valid(&self) -> bool {
+        !self.first.is_zero() && self.cap >= self.first
+    }
+
     /// The bound after `step` doublings.
     pub(super) fn bound(&self, step: u32) -> Duration {
         let factor = 1u32.checked_shl(step.min(31)).unwrap_or(u32::MAX);

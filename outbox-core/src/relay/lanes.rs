@@ -183,8 +183,8 @@ impl Lanes {
         self.slab.iter().filter(|(_, lane)| waits(lane)).map(|(id, _)| id).collect()
     }
 
-    pub(super) fn of_partition(&self, partition: Partition) -> Vec<LaneId> {
-        let here = |lane: &Lane| lane.key.partition == partition;
+    pub(super) fn of_partitions(&self, whose: impl Fn(Partition) -> bool) -> Vec<LaneId> {
+        let here = |lane: &Lane| whose(lane.key.partition);
         self.slab.iter().filter(|(_, lane)| here(lane)).map(|(id, _)| id).collect()
     }
 }

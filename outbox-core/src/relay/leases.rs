@@ -21,6 +21,8 @@ pub(super) struct Leases {
     /// database every lease has run out, though its owner lives.
     grace_until: Duration,
     outage: bool,
+    /// It takes nothing any more.
+    pub(super) leaving: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ impl Leases {
             asked_at: now,
             grace_until: Duration::ZERO,
             outage: false,
+            leaving: false,
         }
     }
 
@@ -164,6 +167,9 @@ impl Leases {
     }
 
     fn wanted(&self, now: Duration, rng: &mut fastrand::Rng) -> Vec<Partition> {
+        if self.leaving {
+            return Vec::new();
+        }
         let mut free: Vec<Partition> = self
             .report
             .leases
@@ -183,12 +189,13 @@ impl Leases {
         abandoned && !self.tenures.contains_key(&lease.partition)
     }
 
-    /// Takes in the answer to a request made at `asked`.
+    /// Takes in the answer to a request made at `asked`. `idle` tells of which partitions nothing
+    /// is in memory.
     pub(super) fn leased(
         &mut self,
-        asked: Duration,
-        now: Duration,
+        (asked, now): (Duration, Duration),
         report: LeaseReport,
+        idle: impl Fn(Partition) -> bool,
         rng: &mut fastrand::Rng,
     ) -> LeaseChanges {
         if std::mem::take(&mut self.outage) {
@@ -196,7 +203,7 @@ impl Leases {
         }
         let mut changes = LeaseChanges::default();
         for lease in &report.leases {
-            self.compare(lease, asked, &mut changes);
+            self.compare(lease, asked, &idle, &mut changes);
         }
         self.report = report;
         self.asked_at = asked;
@@ -209,7 +216,13 @@ impl Leases {
         changes
     }
 
-    fn compare(&mut self, lease: &Lease, asked: Duration, changes: &mut LeaseChanges) {
+    fn compare(
+        &mut self,
+        lease: &Lease,
+        asked: Duration,
+        idle: &impl Fn(Partition) -> bool,
+        changes: &mut LeaseChanges,
+    ) {
         let partition = lease.partition;
         let mine = lease.owner == Some(self.me);
         let until = asked + self.ttl;
@@ -219,7 +232,7 @@ impl Leases {
                 tenure.told_expired = false;
                 changes.renewed.push(partition);
             }
-            Some(tenure) if tenure.state == TenureState::Draining && !mine => {
+            Some(tenure) if tenure.state == TenureState::Draining && !mine && idle(partition) => {
                 self.tenures.remove(&partition);
                 changes.released.push(partition);
             }

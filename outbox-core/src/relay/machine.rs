@@ -8,15 +8,15 @@ use super::breaker::DestinationState;
 use super::command::{BatchId, Command, Destination, DestinationSpec, Event, Input};
 use super::config::{InvalidConfig, RelayConfig};
 use super::cursors::Cursors;
-use super::lanes::Lanes;
+use super::lanes::{LaneId, Lanes};
 use super::leases::Leases;
 use super::publishing::Flight;
 use super::settling::Settlements;
 use super::timers::{Pace, Retry};
 use super::window::Window;
-use crate::{Partition, RelayId, Seq, Visibility};
+use crate::{LaneRead, Partition, PartitionRead, RelayId, Seq, Visibility};
 
-/// Maps a topic to the index of its destination.
+/// Maps a topic to the index of its destination, which must be one of those given.
 pub type Route = Box<dyn Fn(&str) -> Destination + Send + Sync>;
 
 /// What a machine has to know when it starts.
@@ -70,6 +70,8 @@ pub struct Machine {
     pub(super) leasing: Option<(Asked, bool)>,
     pub(super) reading: Option<Reading>,
     pub(super) retries: [Retry; 3],
+    /// A row was seen whose place another message has: everything is read again once that has left.
+    pub(super) disputed: bool,
     pub(super) stopping: Option<Duration>,
     pub(super) stopped: bool,
     pub(super) left: bool,
@@ -86,10 +88,25 @@ pub(super) struct Asked {
     pub(super) reset: u64,
 }
 
+/// The reading under way.
 #[derive(Debug)]
 pub(super) enum Reading {
-    Page { asked: Asked, reads: Vec<crate::PartitionRead> },
-    Lanes(Vec<(super::lanes::LaneId, crate::LaneRead)>),
+    Page(Asked, Vec<PartitionRead>),
+    Lanes(Vec<(LaneId, LaneRead)>),
+}
+
+impl Reading {
+    pub(super) fn is_page(&mut self) -> bool {
+        matches!(self, Self::Page(..))
+    }
+
+    pub(super) fn page(self) -> Option<(Asked, Vec<PartitionRead>)> {
+        if let Self::Page(asked, reads) = self { Some((asked, reads)) } else { None }
+    }
+
+    pub(super) fn lanes(self) -> Option<Vec<(LaneId, LaneRead)>> {
+        if let Self::Lanes(lanes) = self { Some(lanes) } else { None }
+    }
 }
 
 impl fmt::Debug for Machine {
@@ -119,7 +136,7 @@ impl Machine {
             rng: fastrand::Rng::with_seed(seed),
             route,
             leases: Leases::new(relay, &config, now),
-            cursors: Cursors::new(visibility, now + config.full_look),
+            cursors: Cursors::new(visibility, now.saturating_add(config.full_look)),
             window: Window::default(),
             lanes: Lanes::default(),
             destinations: destinations.into_iter().map(DestinationState::new).collect(),
@@ -130,10 +147,11 @@ impl Machine {
             leasing: None,
             reading: None,
             retries: Default::default(),
+            disputed: false,
             stopping: None,
             stopped: false,
             left: false,
-            stuck_check_at: now + config.stuck_after,
+            stuck_check_at: now.saturating_add(config.stuck_after),
             caught_up: false,
             events: VecDeque::new(),
         })
@@ -202,6 +220,7 @@ impl Machine {
         if self.stopping.replace(deadline).is_some() {
             return;
         }
+        self.leases.leaving = true;
         for partition in self.active_partitions() {
             self.stand_down(partition);
             self.leases.drain(partition);
@@ -215,11 +234,11 @@ impl Machine {
         }
         self.forget_lost();
         if self.cursors.horizon.visibility().needs_full_look() && now >= self.cursors.full_look_at {
-            self.cursors.full_look_at = now + self.config.full_look;
+            self.cursors.full_look_at = now.saturating_add(self.config.full_look);
             self.rewind_all(now);
         }
         if now >= self.stuck_check_at {
-            self.stuck_check_at = now + self.config.stuck_after / 2;
+            self.stuck_check_at = now.saturating_add(self.config.stuck_after / 2);
             self.tell_stuck(now);
         }
         if !self.stopped && self.stopping.is_some_and(|deadline| self.left || now >= deadline) {

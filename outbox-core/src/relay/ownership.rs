@@ -7,7 +7,7 @@ use super::lanes::HoldState;
 use super::leases::TenureState;
 use super::machine::Machine;
 use super::window::EntryState;
-use crate::{LeaseReport, LeaseRequest, Partition};
+use crate::{LeaseReport, LeaseRequest, Partition, StoreErrorKind};
 
 impl Machine {
     pub(super) fn next_lease(&mut self, now: Duration) -> Option<Command> {
@@ -22,10 +22,7 @@ impl Machine {
         }
         self.leasing = Some((self.asked(now), leaving));
         let sick = self.is_sick(now);
-        let mut request = self.leases.request(now, &drained, &mut self.rng);
-        if self.stopping.is_some() {
-            request.take.clear();
-        }
+        let request = self.leases.request(now, &drained, &mut self.rng);
         Some(Command::Lease(LeaseRequest { sick, leaving, ..request }))
     }
 
@@ -57,7 +54,9 @@ impl Machine {
         if asked.reset == self.cursors.reset {
             self.cursors.horizon.tx(asked.seen, report.tx);
         }
-        let changes = self.leases.leased(asked.at, now, report, &mut self.rng);
+        let window = &self.window;
+        let idle = |partition| window.len_of(partition) == 0;
+        let changes = self.leases.leased((asked.at, now), report, idle, &mut self.rng);
         for (partition, epoch) in changes.acquired {
             self.tell(Event::Acquired(partition, epoch));
             if self.stopping.is_some() {
@@ -99,13 +98,13 @@ impl Machine {
     /// Stops reading a partition and drops what is not on its way.
     pub(super) fn stand_down(&mut self, partition: Partition) {
         self.cursors.remove(partition);
-        self.drop_waiting(partition);
+        self.drop_waiting(|other| other == partition);
     }
 
-    /// Drops all of a partition that is neither being published nor settled; it will be read
+    /// Drops all of those partitions that is neither being published nor settled; it will be read
     /// again, by whoever owns the partition then.
-    pub(super) fn drop_waiting(&mut self, partition: Partition) {
-        for id in self.lanes.of_partition(partition) {
+    fn drop_waiting(&mut self, whose: impl Fn(Partition) -> bool) {
+        for id in self.lanes.of_partitions(whose) {
             let lane = self.lanes.get_mut(id);
             for entry in std::mem::take(&mut lane.queue) {
                 debug_assert_eq!(self.window.get(entry).state, EntryState::Queued);
@@ -131,19 +130,21 @@ impl Machine {
 
     /// Reads everything from the start again, keeping only what is on its way.
     pub(super) fn rewind_all(&mut self, now: Duration) {
-        for partition in self.active_partitions() {
-            self.drop_waiting(partition);
-        }
+        self.drop_waiting(|_| true);
         self.cursors.rewind();
         self.pace.wake(now);
     }
 
     pub(super) fn store_failed(&mut self, now: Duration, call: StoreCall, failure: StoreFailure) {
         let wait = self.config.store_retry;
-        self.retries[call as usize].failed(now, &wait, &mut self.rng);
-        if failure.kind != crate::StoreErrorKind::Conflict {
-            // The next answer may come from a server that was restarted, restored or promoted.
+        // Leases are asked for often enough to be renewed in time.
+        let most = if call == StoreCall::Lease { self.config.lease / 6 } else { wait.cap };
+        self.retries[call as usize].failed(now, &wait, most, &mut self.rng);
+        if failure.kind == StoreErrorKind::Unavailable {
             self.leases.outage();
+        }
+        if failure.kind != StoreErrorKind::Conflict {
+            // The next answer may come from a server that was restarted, restored or promoted.
             self.rewind_all(now);
         }
         self.tell(Event::StoreFailed(call, failure));

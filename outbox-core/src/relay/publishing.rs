@@ -19,6 +19,15 @@ pub(super) struct Flight {
     delivered_before: u64,
 }
 
+/// Where the messages go that come after one that was not delivered.
+#[derive(Debug, Clone, Copy)]
+enum Followers {
+    /// Back to the front of their lane.
+    Requeue,
+    /// Out of memory, to be read again.
+    Aside,
+}
+
 /// What a message that was not delivered is due.
 enum Judgement {
     /// An attempt has failed.
@@ -143,119 +152,127 @@ impl Machine {
             failed: flight.entries.len() - delivered,
             took: now.saturating_sub(flight.started),
         });
-        let mut news = News::default();
-        let mut settled = Vec::with_capacity(flight.entries.len());
-        for (entry, outcome) in flight.entries.iter().zip(outcomes) {
-            let judgement = self.judge(&flight, *entry, outcome, &mut news);
-            settled.push((*entry, judgement));
-        }
-        let mut lanes: Vec<LaneId> = settled.iter().map(|(id, _)| self.lane_of(*id)).collect();
+        let mut lanes: Vec<LaneId> = flight.entries.iter().map(|id| self.lane_of(*id)).collect();
         lanes.dedup();
-        self.apply(now, settled);
+        let news = self.land(now, &flight, outcomes);
         for lane in lanes {
             self.list_lane(lane);
             self.lanes.tidy(lane, now);
         }
-        self.rest(now, flight.destination, news);
+        self.rest(now, &flight, news);
     }
 
-    fn lane_of(&self, entry: EntryId) -> LaneId {
-        self.window.get(entry).lane
-    }
-
-    /// What an outcome means for its message; `None` means delivered.
-    fn judge(
-        &mut self,
-        flight: &Flight,
-        id: EntryId,
-        outcome: Outcome,
-        news: &mut News,
-    ) -> Option<Judgement> {
-        let state = &self.destinations[flight.destination.0 as usize];
-        let total = state.delivered;
-        let alone = flight.entries.len() == 1;
-        let entry = self.window.get_mut(id);
-        let down = match outcome {
-            Outcome::Delivered => {
-                news.answered = true;
-                return None;
-            }
-            Outcome::Failed(reason) => {
-                news.answered = true;
-                return Some(Judgement::Attempt(reason));
-            }
-            Outcome::Rejected(reason) => {
-                news.answered = true;
-                return Some(Judgement::Reject(reason));
-            }
-            Outcome::Throttled(wait) => {
-                news.throttled = Some(news.throttled.map_or(wait, |longest| longest.max(wait)));
-                return Some(Judgement::Again);
-            }
-            Outcome::Unknown if total > flight.delivered_before => {
-                // The broker works, and did not answer for this one.
-                return Some(Judgement::Attempt(Reason::new("no answer in time")));
-            }
-            Outcome::Unknown => Reason::new("no answer in time"),
-            Outcome::Unavailable(reason) => reason,
-        };
-        if alone && entry.alone_at.is_some_and(|before| total > before) {
-            // Alone it finds the broker unavailable again and again, while others pass: it is the
-            // message that breaks the connection.
-            return Some(Judgement::Attempt(down));
-        }
-        entry.alone_at = if alone { Some(total) } else { entry.alone_at };
-        entry.batch_cap = (flight.entries.len() / 2).max(1);
-        news.down = Some(down);
-        Some(Judgement::Again)
-    }
-
-    /// Carries judgements out. Within a lane the first message that was not delivered decides:
-    /// none behind it can have been accepted.
-    fn apply(&mut self, now: Duration, settled: Vec<(EntryId, Option<Judgement>)>) {
-        let mut blocked: Option<(LaneId, bool)> = None;
+    /// Draws the conclusions for each message. Within a lane the first that was not delivered
+    /// decides: none behind it can have been accepted, whatever is said of them.
+    fn land(&mut self, now: Duration, flight: &Flight, outcomes: Vec<Outcome>) -> News {
+        let mut news = News::default();
+        let mut decided: Option<(LaneId, Followers)> = None;
         let mut again = Vec::new();
-        for (id, judgement) in settled {
+        for (id, outcome) in flight.entries.iter().copied().zip(outcomes) {
             let lane = self.lane_of(id);
-            if blocked.is_some_and(|(other, _)| other != lane) {
-                blocked = None;
+            if outcome == Outcome::Delivered {
+                news.answered = true;
+                self.lanes.get_mut(lane).busy -= 1;
+                self.settle_delivered(id);
+                continue;
             }
-            let partition = self.window.get(id).row.partition;
-            let active = self.leases.is_active(partition);
-            let lost = self.leases.is_lost(partition);
-            match (judgement, blocked) {
-                (None, _) => {
-                    self.lanes.get_mut(lane).busy -= 1;
-                    self.settle_delivered(id);
+            let followers = match decided {
+                Some((same, followers)) if same == lane => followers,
+                _ => {
+                    let judgement = self.judge(flight, id, outcome, &mut news);
+                    let (followers, has_verdict) = self.decide_lane(id, judgement);
+                    decided = Some((lane, followers));
+                    if has_verdict {
+                        continue;
+                    }
+                    followers
                 }
-                (Some(_), Some((_, held))) if held || !active => self.set_aside(now, id),
-                (Some(Judgement::Again), None) if !active => self.set_aside(now, id),
-                (Some(_), None) if lost => self.set_aside(now, id),
-                (Some(_), Some(_)) | (Some(Judgement::Again), None) => {
-                    again.push(id);
-                    blocked = Some((lane, false));
-                }
-                (Some(Judgement::Attempt(reason)), None) => {
-                    self.lanes.get_mut(lane).busy -= 1;
-                    self.fail(id, reason);
-                    blocked = Some((lane, true));
-                }
-                (Some(Judgement::Reject(reason)), None) => {
-                    self.lanes.get_mut(lane).busy -= 1;
-                    let attempts = self.window.get(id).attempts.saturating_add(1);
-                    self.bury(id, attempts, reason);
-                    blocked = Some((lane, true));
-                }
+            };
+            match followers {
+                Followers::Requeue => again.push(id),
+                Followers::Aside => self.set_aside(now, id),
             }
         }
-        // From the back, so that they stand in order at the front of their lanes.
-        for id in again.into_iter().rev() {
+        self.requeue(again);
+        news
+    }
+
+    /// What becomes of a lane whose first undelivered message was judged so. Returns whether that
+    /// message got a verdict; if not, it goes where its followers go.
+    fn decide_lane(&mut self, id: EntryId, judgement: Judgement) -> (Followers, bool) {
+        let partition = self.window.get(id).row.partition;
+        if self.leases.is_lost(partition) {
+            return (Followers::Aside, false);
+        }
+        let lane = self.lane_of(id);
+        match judgement {
+            Judgement::Again if self.leases.is_active(partition) => (Followers::Requeue, false),
+            Judgement::Again => (Followers::Aside, false),
+            Judgement::Attempt(reason) => {
+                self.lanes.get_mut(lane).busy -= 1;
+                self.fail(id, reason);
+                (Followers::Aside, true)
+            }
+            Judgement::Reject(reason) => {
+                self.lanes.get_mut(lane).busy -= 1;
+                let attempts = self.window.get(id).attempts.saturating_add(1);
+                self.bury(id, attempts, reason);
+                (Followers::Aside, true)
+            }
+        }
+    }
+
+    /// Puts messages back to the front of their lanes, from the back, so that they stay in order.
+    fn requeue(&mut self, messages: Vec<EntryId>) {
+        for id in messages.into_iter().rev() {
             let entry = self.window.get_mut(id);
             entry.state = EntryState::Queued;
             let lane = self.lanes.get_mut(entry.lane);
             lane.busy -= 1;
             lane.queue.push_front(id);
         }
+    }
+
+    fn lane_of(&self, entry: EntryId) -> LaneId {
+        self.window.get(entry).lane
+    }
+
+    /// What an outcome other than delivered means for its message.
+    fn judge(
+        &mut self,
+        flight: &Flight,
+        id: EntryId,
+        outcome: Outcome,
+        news: &mut News,
+    ) -> Judgement {
+        let total = self.destinations[flight.destination.0 as usize].delivered;
+        let down = match outcome {
+            Outcome::Failed(reason) => {
+                news.answered = true;
+                return Judgement::Attempt(reason);
+            }
+            Outcome::Rejected(reason) => {
+                news.answered = true;
+                return Judgement::Reject(reason);
+            }
+            Outcome::Throttled(wait) => {
+                news.throttled = Some(news.throttled.map_or(wait, |longest| longest.max(wait)));
+                return Judgement::Again;
+            }
+            // The broker works, and did not answer for this one.
+            Outcome::Delivered | Outcome::Unknown if total > flight.delivered_before => {
+                return Judgement::Attempt(Reason::new("no answer in time"));
+            }
+            Outcome::Delivered | Outcome::Unknown => Reason::new("no answer in time"),
+            Outcome::Unavailable(reason) => reason,
+        };
+        let entry = self.window.get_mut(id);
+        entry.batch_cap = (flight.entries.len() / 2).max(1);
+        if flight.entries.len() == 1 && entry.fails_alone(total) {
+            return Judgement::Attempt(down);
+        }
+        news.down = Some(down);
+        Judgement::Again
     }
 
     /// Drops a message that comes after one that blocks its lane; it is read again.
@@ -302,29 +319,61 @@ impl Machine {
     }
 
     /// Draws the conclusions about the destination.
-    fn rest(&mut self, now: Duration, destination: Destination, news: News) {
+    fn rest(&mut self, now: Duration, flight: &Flight, news: News) {
+        let destination = flight.destination;
         let state = &mut self.destinations[destination.0 as usize];
-        let mut event = None;
+        let works = news.answered || state.delivered > flight.delivered_before;
+        let (mut event, mut makes_room) = (None, false);
         match news.down {
             Some(reason) => {
                 if state.failed(now, &self.config.breaker, &mut self.rng) {
                     event = Some(Event::BreakerOpened(destination, reason));
+                    makes_room = true;
                 }
             }
-            None if news.answered || news.throttled.is_some() => {
+            None if works || news.throttled.is_some() => {
                 if state.answered() {
                     event = Some(Event::BreakerClosed(destination));
                 }
             }
-            None => state.undecided(),
+            // The message is blamed, but nothing shows that the broker works.
+            None => {
+                if state.failed(now, &self.config.breaker, &mut self.rng) {
+                    let reason = Reason::new("a message failed that may have broken it");
+                    event = Some(Event::BreakerOpened(destination, reason));
+                }
+            }
         }
         if let Some(wait) = news.throttled {
-            let wait = wait.min(self.config.throttle_cap);
+            // A wait of nothing would be no wait.
+            let wait = wait.min(self.config.throttle_cap).max(self.config.poll.first);
             state.throttled_until = state.throttled_until.max(now + wait);
             self.tell(Event::Throttled(destination, wait));
         }
         if let Some(event) = event {
             self.tell(event);
+        }
+        if makes_room {
+            self.make_room(now, destination);
+        }
+    }
+
+    /// Puts lanes of a destination that is out of reach aside, for others to use the window.
+    fn make_room(&mut self, now: Duration, destination: Destination) {
+        let index = destination.0 as usize;
+        while let Some(until) = self.rests(now, destination) {
+            let Some(lane_id) = self.destinations[index].ready.pop_back() else { break };
+            let lane = self.lanes.get_mut(lane_id);
+            lane.listed = false;
+            for id in std::mem::take(&mut lane.queue) {
+                let seq = self.window.remove(id).row.seq;
+                self.lanes.hold_row(lane_id, seq, now);
+            }
+            if let Some(hold) = self.lanes.hold(lane_id) {
+                let hold = Hold { state: HoldState::Until(until), ..hold };
+                self.lanes.set_hold(lane_id, Some(hold));
+            }
+            self.lanes.tidy(lane_id, now);
         }
     }
 }

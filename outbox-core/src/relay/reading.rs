@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::{Command, Event, StoreCall, StoreFailure};
+use super::command::{Command, Destination, Event, StoreCall, StoreFailure};
 use super::lanes::{Hold, HoldState, LaneId, LaneKey, LaneName};
 use super::machine::{Asked, Machine, Reading};
-use super::window::{Entry, EntryState};
+use super::window::{Entry, Known};
 use crate::{
     FetchRequest, LaneRead, Page, Partition, PartitionRead, RereadRequest, RowBehind, RowRef, Seq,
     StoredRow,
@@ -59,7 +59,7 @@ impl Machine {
         // With that many lanes aside, reading on would only put more aside.
         let rows = if self.lanes.held() < self.config.held_lanes { rows } else { 0 };
         let reads = self.cursors.reads(rows, bytes);
-        self.reading = Some(Reading::Page { asked: self.asked(now), reads: reads.clone() });
+        self.reading = Some(Reading::Page(self.asked(now), reads.clone()));
         self.pace.looking();
         let horizon = self.cursors.horizon.at();
         Command::Fetch(FetchRequest { reads, horizon, look_limit: self.cursors.look_limit })
@@ -102,7 +102,10 @@ impl Machine {
     }
 
     pub(super) fn fetched(&mut self, now: Duration, answer: Result<Page, StoreFailure>) {
-        let Some(Reading::Page { asked, reads }) = self.reading.take() else { return };
+        let Some((asked, reads)) = self.reading.take_if(Reading::is_page).and_then(Reading::page)
+        else {
+            return;
+        };
         match answer {
             Ok(page) => {
                 self.store_worked(StoreCall::Read);
@@ -146,8 +149,9 @@ impl Machine {
         let counts = count(reads, &page.rows);
         let before = self.window.len();
         for row in page.rows {
-            self.take_row(now, row);
+            all_placed &= self.take_row(now, row);
         }
+        self.disputed |= !all_placed;
         if all_placed {
             self.cursors.horizon.looked(asked.at, page.xmin);
         }
@@ -157,14 +161,11 @@ impl Machine {
         if rows + looked > 0 {
             self.tell(Event::Fetched { rows, looked, late, took });
         }
-        let more = !self.cursors.exhausted() && reads.iter().any(|read| read.limit > 0);
-        if more || self.pace.is_woken() {
-            return self.pace.again(now);
+        if reads.iter().any(|read| read.after > horizon) {
+            self.pace.cost(now, took);
         }
-        // Looking behind is not worth more than a fifth of the time.
-        let has_looked = reads.iter().any(|read| read.after > horizon);
-        let wait = if has_looked { took * 4 } else { Duration::ZERO };
-        self.pace.rest(now, rows > 0, wait, &self.config.poll, &mut self.rng);
+        let more = !self.cursors.exhausted() && reads.iter().any(|read| read.limit > 0);
+        self.pace.looked(now, rows > 0, more, &self.config.poll, &mut self.rng);
     }
 
     /// A partition whose rows were rearranged is read from its start again.
@@ -200,13 +201,10 @@ impl Machine {
         if !self.cursors.contains(row.partition) {
             return Placed::Known;
         }
-        if let Some(entry) = self.window.at(row.partition, row.seq) {
-            // A `seq` given out twice, after a restore: the row is looked for again until the
-            // message that is in memory has left its place.
-            return if entry.row.id == row.id { Placed::Known } else { Placed::Disputed };
-        }
-        if self.window.is_known(row.partition, row.seq) {
-            return Placed::Known;
+        match self.window.knows(RowRef { partition: row.partition, seq: row.seq, id: row.id }) {
+            Known::Yes => return Placed::Known,
+            Known::Disputed => return Placed::Disputed,
+            Known::No => {}
         }
         let key = self.lane_key(row.partition, row.seq, &row.topic, row.key.clone());
         let held = self.lanes.find(&key).and_then(|id| self.lanes.hold(id));
@@ -229,10 +227,12 @@ impl Machine {
         LaneKey { partition, destination, name: LaneName::of(key, seq) }
     }
 
-    /// Puts a row of a page into its lane, or extends the lane's hold over it.
-    fn take_row(&mut self, now: Duration, row: StoredRow) {
-        if !self.cursors.contains(row.partition) || self.window.is_known(row.partition, row.seq) {
-            return;
+    /// Puts a row of a page into its lane, or extends the lane's hold over it. Returns false if
+    /// another message has its place.
+    fn take_row(&mut self, now: Duration, row: StoredRow) -> bool {
+        let known = self.window.knows(row.place());
+        if !self.cursors.contains(row.partition) || known != Known::No {
+            return known != Known::Disputed;
         }
         let key = row.message.parts().key.clone();
         let key = self.lane_key(row.partition, row.seq, row.message.topic(), key);
@@ -242,40 +242,52 @@ impl Machine {
         } else {
             self.admit(now, lane, row);
         }
-    }
-
-    /// Takes a row whose turn in its lane has come into memory, unless it has to wait.
-    fn admit(&mut self, now: Duration, lane: LaneId, row: StoredRow) -> bool {
-        if let Some(delay) = row.retry_in.filter(|delay| !delay.is_zero()) {
-            let state = HoldState::Until(now + delay);
-            let hold = Hold { from: row.seq, to: row.seq, state, head_only: true };
-            self.lanes.set_hold(lane, Some(hold));
-            return false;
-        }
-        let row_ref = RowRef { partition: row.partition, seq: row.seq, id: row.message.id() };
-        let entry = self.window.insert(Entry {
-            row: row_ref,
-            lane,
-            destination: self.lanes.get(lane).key.destination,
-            message: row.message,
-            attempts: row.attempts,
-            since: now,
-            state: EntryState::Queued,
-            batch_cap: usize::MAX,
-            alone_at: None,
-            told_stuck: false,
-        });
-        if let Some(defect) = row.defect {
-            self.bury(entry, row.attempts, defect);
-        } else {
-            self.lanes.get_mut(lane).queue.push_back(entry);
-            self.list_lane(lane);
-        }
         true
     }
 
+    /// Takes a row whose turn in its lane has come into memory, or holds the lane from it on.
+    fn admit(&mut self, now: Duration, lane_id: LaneId, row: StoredRow) {
+        let lane = self.lanes.get(lane_id);
+        let destination = lane.key.destination;
+        let idle = lane.busy == 0 && lane.queue.is_empty();
+        // One long lane must not fill the window, and a verdict needs the head of its lane.
+        let crowded = lane.queue.len() >= self.config.window_messages.div_ceil(4);
+        if crowded || (row.defect.is_some() && !idle) {
+            return self.lanes.hold_row(lane_id, row.seq, now);
+        }
+        let delay = row.retry_in.filter(|delay| !delay.is_zero());
+        let rests = || self.rests(now, destination);
+        if let Some(until) = delay.map(|delay| now + delay).or_else(rests) {
+            let state = HoldState::Until(until);
+            let hold = Hold { from: row.seq, to: row.seq, state, head_only: delay.is_some() };
+            return self.lanes.set_hold(lane_id, Some(hold));
+        }
+        let (place, attempts) = (row.place(), row.attempts);
+        let entry = Entry::new(place, (lane_id, destination), row.message, attempts, now);
+        let entry = self.window.insert(entry);
+        if let Some(defect) = row.defect {
+            self.bury(entry, attempts, defect);
+        } else {
+            self.lanes.get_mut(lane_id).queue.push_back(entry);
+            self.list_lane(lane_id);
+        }
+    }
+
+    /// A destination that is out of reach must not fill the window that others need.
+    pub(super) fn rests(&self, now: Duration, destination: Destination) -> Option<Duration> {
+        let state = &self.destinations[destination.0 as usize];
+        let share = self.config.window_messages.div_ceil(self.destinations.len());
+        let full = self.destinations.len() > 1 && self.window.len_to(destination) >= share;
+        let until = || state.rests_until().unwrap_or(now + self.config.breaker.cap);
+        (full && state.down_since().is_some()).then(|| until().max(now))
+    }
+
     pub(super) fn reread(&mut self, now: Duration, answer: Result<Vec<StoredRow>, StoreFailure>) {
-        let Some(Reading::Lanes(lanes)) = self.reading.take() else { return };
+        let Some(lanes) =
+            self.reading.take_if(|reading| !reading.is_page()).and_then(Reading::lanes)
+        else {
+            return;
+        };
         match answer {
             Ok(rows) => {
                 self.store_worked(StoreCall::Read);
@@ -332,16 +344,16 @@ impl Machine {
         };
         self.lanes.set_hold(lane, None);
         for row in rows {
-            if self.window.is_known(row.partition, row.seq) {
-                continue;
-            }
+            let known = self.window.knows(row.place());
+            self.disputed |= known == Known::Disputed;
             let destination = (self.route)(row.message.topic());
-            if destination != self.lanes.get(lane).key.destination {
+            if known != Known::No || destination != self.lanes.get(lane).key.destination {
                 continue;
             }
-            let seq = row.seq;
-            if self.lanes.hold(lane).is_some() || !self.admit(now, lane, row) {
-                self.lanes.hold_row(lane, seq, now);
+            if self.lanes.hold(lane).is_some() {
+                self.lanes.hold_row(lane, row.seq, now);
+            } else {
+                self.admit(now, lane, row);
             }
         }
         if let Some(from) = rest {
@@ -383,6 +395,12 @@ struct Count {
     rows: u32,
     bytes: u64,
     last: Seq,
+}
+
+impl StoredRow {
+    fn place(&self) -> RowRef {
+        RowRef { partition: self.partition, seq: self.seq, id: self.message.id() }
+    }
 }
 
 impl LaneRead {

@@ -6,7 +6,10 @@ use super::command::{Command, Event, StoreCall, StoreFailure};
 use super::lanes::{Hold, HoldState, LaneId};
 use super::machine::{Asked, Machine};
 use super::window::{EntryId, EntryState};
-use crate::{Epoch, Fate, Reason, RowRef, SettleReport, SettleRequest, Verdict, VerdictAnswer};
+use crate::{
+    Epoch, Fate, Reason, RowRef, SettleReport, SettleRequest, StoreErrorKind, Verdict,
+    VerdictAnswer,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Settlements {
@@ -91,6 +94,14 @@ impl Machine {
 
     pub(super) fn settled(&mut self, now: Duration, answer: Result<SettleReport, StoreFailure>) {
         let Some((asked, delivered, verdicts)) = self.settlements.under_way.take() else { return };
+        let complete = |report: &SettleReport| report.verdicts.len() == verdicts.len();
+        let answer = answer.and_then(|report| match complete(&report) {
+            true => Ok(report),
+            false => Err(StoreFailure {
+                kind: StoreErrorKind::Other,
+                reason: "a settlement was answered in part".into(),
+            }),
+        });
         let report = match answer {
             Ok(report) => report,
             Err(failure) => {
@@ -107,9 +118,11 @@ impl Machine {
         for id in delivered {
             self.let_go(id);
         }
-        debug_assert_eq!(verdicts.len(), report.verdicts.len(), "one answer per verdict");
         for (pending, answer) in verdicts.into_iter().zip(report.verdicts) {
             self.answered(now, pending, answer);
+        }
+        if std::mem::take(&mut self.disputed) {
+            self.rewind_all(now);
         }
     }
 

@@ -14,16 +14,18 @@ pub(super) struct Pace {
     woken: bool,
     /// The last reading was of single lanes.
     pub(super) reread_last: bool,
+    /// The last look was expensive: none before this.
+    not_before: Duration,
 }
 
 impl Pace {
     pub(super) fn new(now: Duration) -> Self {
-        Self { next_at: now, idle_steps: 0, woken: false, reread_last: false }
+        Self { next_at: now, idle_steps: 0, woken: false, reread_last: false, not_before: now }
     }
 
     /// Something may be there: look at once, or again after the look that is under way.
     pub(super) fn wake(&mut self, now: Duration) {
-        self.next_at = self.next_at.min(now);
+        self.next_at = self.next_at.min(now.max(self.not_before));
         self.idle_steps = 0;
         self.woken = true;
     }
@@ -33,27 +35,30 @@ impl Pace {
         self.woken = false;
     }
 
-    /// Rows were found and more are likely, or something was committed meanwhile: look again.
-    pub(super) fn again(&mut self, now: Duration) {
-        self.next_at = now;
-        self.idle_steps = 0;
+    /// Looking behind the cursors took that long, and is not worth more than a fifth of the time.
+    pub(super) fn cost(&mut self, now: Duration, took: Duration) {
+        self.not_before = now + took * 4;
     }
 
-    pub(super) fn is_woken(&self) -> bool {
-        self.woken
-    }
-
-    /// That was all for now: the next look comes after `wait` or later.
-    pub(super) fn rest(
+    /// A look has ended, which has `found` rows, and `more` are known to be there.
+    pub(super) fn looked(
         &mut self,
         now: Duration,
         found: bool,
-        wait: Duration,
+        more: bool,
         poll: &Backoff,
         rng: &mut fastrand::Rng,
     ) {
-        self.idle_steps = if found { 0 } else { self.idle_steps.saturating_add(1) };
-        self.next_at = now + poll.at_least_half(self.idle_steps, rng).max(wait);
+        if found || more || self.woken {
+            self.idle_steps = 0;
+        } else {
+            self.idle_steps = self.idle_steps.saturating_add(1);
+        }
+        self.next_at = match (more, self.woken) {
+            (true, _) => now,
+            (false, true) => now.max(self.not_before),
+            (false, false) => (now + poll.at_least_half(self.idle_steps, rng)).max(self.not_before),
+        };
     }
 }
 
@@ -69,8 +74,14 @@ impl Retry {
         self.at
     }
 
-    pub(super) fn failed(&mut self, now: Duration, wait: &Backoff, rng: &mut fastrand::Rng) {
-        self.at = now + wait.at_least_half(self.failures, rng);
+    pub(super) fn failed(
+        &mut self,
+        now: Duration,
+        wait: &Backoff,
+        most: Duration,
+        rng: &mut fastrand::Rng,
+    ) {
+        self.at = now + wait.at_least_half(self.failures, rng).min(most);
         self.failures = self.failures.saturating_add(1);
     }
 

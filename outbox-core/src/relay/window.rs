@@ -1,10 +1,11 @@
 //! The messages in memory: bounded in number and in bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
+use uuid::Uuid;
 
 use super::command::Destination;
 use super::lanes::LaneId;
@@ -25,9 +26,47 @@ pub(super) struct Entry {
     /// The largest batch it may travel in: halved each time a batch with it finds the broker
     /// unavailable, so that a message that causes this ends up alone.
     pub(super) batch_cap: usize,
-    /// How many messages its destination had taken when this one, alone, found it unavailable.
-    pub(super) alone_at: Option<u64>,
+    /// How many messages its destination had taken when this one, alone, last found it unavailable.
+    alone_at: Option<u64>,
+    /// How often others have passed between two of its failures alone.
+    passed_by: u8,
     pub(super) told_stuck: bool,
+}
+
+/// A message that finds its broker unavailable whenever it is alone, while others pass each time, is
+/// what breaks the connection. Twice, because an outage may begin between two of its tries.
+const PASSED_BY: u8 = 2;
+
+impl Entry {
+    pub(super) fn new(
+        row: RowRef,
+        (lane, destination): (LaneId, Destination),
+        message: Arc<Message>,
+        attempts: u32,
+        since: Duration,
+    ) -> Self {
+        Self {
+            row,
+            lane,
+            destination,
+            message,
+            attempts,
+            since,
+            state: EntryState::Queued,
+            batch_cap: usize::MAX,
+            alone_at: None,
+            passed_by: 0,
+            told_stuck: false,
+        }
+    }
+
+    /// Alone it found its destination unavailable, which has taken `total` messages so far.
+    /// Returns whether the fault is its own.
+    pub(super) fn fails_alone(&mut self, total: u64) -> bool {
+        let passed = self.alone_at.replace(total).is_some_and(|before| total > before);
+        self.passed_by += u8::from(passed);
+        self.passed_by >= PASSED_BY
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +82,19 @@ pub(super) struct Window {
     places: HashMap<(Partition, Seq), EntryId>,
     bytes: usize,
     per_partition: HashMap<Partition, usize>,
+    per_destination: HashMap<Destination, usize>,
     /// Rows settled while a reading is under way: it may have seen them before.
-    settled: HashSet<(Partition, Seq)>,
+    settled: HashMap<(Partition, Seq), Uuid>,
+}
+
+/// What memory knows of a row that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    No,
+    Yes,
+    /// Another message has its place: the `seq` was given out again, after a restore. The row can
+    /// be taken once that message has left.
+    Disputed,
 }
 
 impl Window {
@@ -72,20 +122,25 @@ impl Window {
         self.entries.iter_mut().map(|(_, entry)| entry)
     }
 
-    /// The entry at that place, whatever its id.
-    pub(super) fn at(&self, partition: Partition, seq: Seq) -> Option<&Entry> {
-        self.places.get(&(partition, seq)).map(|id| &self.entries[*id])
+    pub(super) fn len_to(&self, destination: Destination) -> usize {
+        self.per_destination.get(&destination).copied().unwrap_or(0)
     }
 
-    pub(super) fn is_known(&self, partition: Partition, seq: Seq) -> bool {
-        let place = (partition, seq);
-        self.places.contains_key(&place) || self.settled.contains(&place)
+    pub(super) fn knows(&self, row: RowRef) -> Known {
+        let place = (row.partition, row.seq);
+        match self.places.get(&place).map(|id| self.entries[*id].row.id) {
+            Some(id) if id == row.id => Known::Yes,
+            Some(_) => Known::Disputed,
+            None if self.settled.get(&place) == Some(&row.id) => Known::Yes,
+            None => Known::No,
+        }
     }
 
     pub(super) fn insert(&mut self, entry: Entry) -> EntryId {
         let place = (entry.row.partition, entry.row.seq);
         self.bytes += entry.message.size();
         *self.per_partition.entry(place.0).or_default() += 1;
+        *self.per_destination.entry(entry.destination).or_default() += 1;
         let id = self.entries.insert(entry);
         self.places.insert(place, id);
         id
@@ -96,13 +151,15 @@ impl Window {
         let place = (entry.row.partition, entry.row.seq);
         self.bytes -= entry.message.size();
         *self.per_partition.get_mut(&place.0).expect("counted when inserted") -= 1;
+        let to = self.per_destination.get_mut(&entry.destination);
+        *to.expect("counted when inserted") -= 1;
         self.places.remove(&place);
         entry
     }
 
     /// Remembers a settled row until the reading under way has returned.
     pub(super) fn remember_settled(&mut self, row: RowRef) {
-        self.settled.insert((row.partition, row.seq));
+        self.settled.insert((row.partition, row.seq), row.id);
     }
 
     pub(super) fn forget_settled(&mut self) {

@@ -1,6 +1,7 @@
 //! A machine on the bench: the test gives every answer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::relay::{
@@ -28,16 +29,27 @@ impl Bench {
     }
 
     pub(crate) fn with(ordering: Ordering, config: RelayConfig) -> Self {
+        Self::build(ordering, config, 1, Visibility::Snapshot, 1)
+    }
+
+    pub(crate) fn build(
+        ordering: Ordering,
+        config: RelayConfig,
+        partitions: u16,
+        visibility: Visibility,
+        destinations: usize,
+    ) -> Self {
+        let spec = DestinationSpec { ordering, limits: BatchLimits::default() };
         let setup = Setup {
             config,
             relay: RelayId(Uuid::from_u128(7)),
-            visibility: Visibility::Snapshot,
-            destinations: vec![DestinationSpec { ordering, limits: BatchLimits::default() }],
-            route: Box::new(|_| Destination(0)),
+            visibility,
+            destinations: vec![spec; destinations],
+            route: Box::new(|topic| Destination(u16::from(topic == "two"))),
             seed: 1,
         };
         let machine = Machine::new(setup, Duration::ZERO).unwrap();
-        let database = Database::new(1, Visibility::Snapshot);
+        let database = Database::new(partitions, visibility);
         let (commands, events) = (VecDeque::new(), Vec::new());
         let mut bench = Self { machine, database, now: Duration::ZERO, commands, events };
         bench.collect();
@@ -54,6 +66,26 @@ impl Bench {
         let messages: Vec<Message> = keys.iter().map(message).collect();
         self.database.enqueue(self.now, messages.clone()).unwrap();
         messages
+    }
+
+    pub(crate) fn enqueue_to(&mut self, topic: &str, key: &str) {
+        let message = Message::bytes(topic, "x").key(key).build().unwrap();
+        self.database.enqueue(self.now, [message]).unwrap();
+    }
+
+    /// Carries so many commands out, or waits; `outcome` says what becomes of each message.
+    pub(crate) fn drive(&mut self, steps: usize, mut outcome: impl FnMut(&Message) -> Outcome) {
+        for _ in 0..steps {
+            if let Some(command) = self.commands.pop_front() {
+                let mut publish = |message: &Arc<Message>| outcome(message);
+                self.answer(command, |batch| batch.messages.iter().map(&mut publish).collect());
+            } else if let Some(at) = self.machine.poll_timeout() {
+                self.now = self.now.max(at);
+                self.tell(Input::Timeout);
+            } else {
+                break;
+            }
+        }
     }
 
     pub(crate) fn tell(&mut self, input: Input) {

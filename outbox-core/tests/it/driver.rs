@@ -330,3 +330,50 @@ async fn a_wake_up_makes_it_look_at_once() {
     };
     tokio::join!(relay.run(stop.clone()), finish);
 }
+
+/// Panics whenever something was published, and when it is told of a panic.
+struct Nervous;
+
+impl Observer for Nervous {
+    fn observe(&self, event: &Event) {
+        let calm = !matches!(event, Event::Published { .. } | Event::Panicked(..));
+        assert!(calm, "a bug in an observer");
+    }
+}
+
+/// Failed before its fix: the panic ended the relay.
+#[tokio::test]
+async fn a_panicking_observer_disturbs_nobody() {
+    let store = store();
+    enqueue(&store, 3);
+    let publisher = Arc::new(MemoryPublisher::new(Ordering::Independent));
+    let relay = Relay::builder(store.clone(), publisher.clone())
+        .config(quick())
+        .observer(Arc::new(Nervous))
+        .build()
+        .unwrap();
+    let stop = CancellationToken::new();
+    let finish = async {
+        until("delivery", || store.database().backlog() == 0).await;
+        stop.cancel();
+    };
+    let (ending, ()) = tokio::join!(relay.run(stop.clone()), finish);
+    assert_eq!(ending, Ending::Clean);
+    assert_eq!(publisher.broker().duplicates(), 0);
+}
+
+/// Failed before its fix: adding it to the time overflowed.
+#[tokio::test]
+async fn never_is_a_time_after_which_messages_count_as_stuck() {
+    let store = store();
+    enqueue(&store, 3);
+    let publisher = Arc::new(MemoryPublisher::new(Ordering::Independent));
+    let config = RelayConfig { stuck_after: Duration::MAX, ..quick() };
+    let relay = Relay::builder(store.clone(), publisher).config(config).build().unwrap();
+    let stop = CancellationToken::new();
+    let finish = async {
+        until("delivery", || store.database().backlog() == 0).await;
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), finish);
+}

@@ -176,7 +176,8 @@ fn nothing_is_published_that_could_outlive_its_lease() {
     assert!(bench.wants_to_publish(), "it goes on once the lease has been renewed");
 }
 
-/// A page that brings nothing because too many lanes wait must not be asked for in a loop.
+/// A page that brings nothing because too many lanes wait must not be asked for in a loop. Seen to
+/// fail when a page of no rows counts as a full one.
 #[test]
 fn full_of_held_lanes_it_does_not_spin() {
     let hour = Duration::from_hours(1);
@@ -188,15 +189,15 @@ fn full_of_held_lanes_it_does_not_spin() {
     let batch = bench.batch();
     bench.published(&batch, vec![Outcome::Failed("no".into()); 2]);
     bench.settle();
-    let began = bench.now;
+    let mut times = Vec::new();
     for _ in 0..20 {
         let request = bench.fetch_request();
+        times.push(bench.now);
+        assert!(times.len() < 3 || request.reads[0].limit == 0);
         let page = bench.database.fetch(bench.now, &request);
-        bench.machine.handle(bench.now, Input::Fetched(Ok(page)));
-        bench.machine.handle(bench.now, Input::Timeout);
-        bench.collect();
+        bench.tell(Input::Fetched(Ok(page)));
     }
-    assert!(bench.now > began, "twenty pages at one instant");
+    assert!(times[5..].windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
 }
 
 proptest! {

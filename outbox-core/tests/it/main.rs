@@ -3,4 +3,5 @@
 mod bench;
 mod driver;
 mod machine;
+mod regressions;
 mod simulation;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use outbox_core::{
-    Fate, RowRef, SettleRequest, Store as _, StoreErrorKind, StoredRow, VerdictAnswer,
+    Fate, Partition, RowRef, SettleRequest, Store as _, StoreErrorKind, StoredRow, VerdictAnswer,
 };
 use outbox_sqlx::{Outbox, SqlxDriver, Store, StoreConfig};
-use sqlx::Postgres;
+use sqlx::{MySql, Postgres};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -18,13 +18,13 @@ use crate::support::{
 
 for_every_database!(writers_and_relays_get_along, a_lock_that_lasts_is_a_conflict);
 
-/// FAILURES row 30. Seen to fail on MariaDB with `conflict_retries: 0`: deadlocks (1213) between
-/// relays that settle the same rows.
+/// FAILURES row 30, as a load. What protects from it is proven one by one below.
 async fn writers_and_relays_get_along<DB: Kind>(bed: Bed<DB>) {
     run_writers_and_relays(Arc::new(bed), None).await;
 }
 
-/// FAILURES row 33. Seen to fail with 40001 taken out of `Dialect::classify`.
+/// FAILURES row 33. Seen to fail with 40001 taken out of `Dialect::classify`, and without retries:
+/// even fetching fails at this level.
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_and_relays_get_along_at_serializable() {
     let bed = postgres().await;
@@ -113,7 +113,7 @@ async fn a_lock_that_lasts_is_a_conflict<DB: Kind>(bed: Bed<DB>) {
     assert_eq!(store.settle(&request).await.unwrap().verdicts, [VerdictAnswer::Applied]);
 }
 
-/// A settlement that is chosen as the victim of a deadlock is done again.
+/// FAILURES row 30: a settlement that is chosen as the victim of a deadlock is done again.
 ///
 /// Seen to fail with the retry in `Slot::run` taken out, which `conflict_retries: 0` does here.
 async fn the_victim_of_a_deadlock_tries_again<DB: Kind>(bed: Bed<DB>) {
@@ -162,6 +162,46 @@ async fn the_victim_tries_again_on_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_victim_tries_again_on_mariadb() {
     the_victim_of_a_deadlock_tries_again(mariadb().await).await;
+}
+
+/// FAILURES row 30: a verdict on a row that has gone must not lock the gap where it was, which is
+/// where producers insert.
+///
+/// Seen to fail with READ COMMITTED taken out of `slot::connect`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_verdict_locks_no_gap() {
+    let bed = mariadb().await;
+    let key = |number| {
+        let is_there = |key: &String| Partition::of(key.as_bytes(), 4) == Partition(number);
+        (0..).map(|n| format!("key {n}")).find(is_there).unwrap()
+    };
+    let (low, high) = (key(0), key(3));
+    bed.enqueue(&[low.as_str(), high.as_str()]).await;
+    let owner = relay();
+    let report = bed.lease(owner, &[0, 1, 2, 3]).await;
+    let rows = bed.all().await;
+    bed.deliver(&rows[..1]).await;
+    let mut holder = bed.pool().begin().await.unwrap();
+    // By the whole primary key, as the user's session would lock gaps itself.
+    let outbox = bed.table("");
+    let place = format!("partition_no = 3 AND seq = {}", rows[1].seq.0);
+    let lock = format!("SELECT seq FROM {outbox} WHERE {place} FOR UPDATE");
+    MySql::raw(&mut holder, &lock).await;
+    let patient = StoreConfig { lock_timeout: Duration::from_secs(20), ..StoreConfig::default() };
+    let store = bed.store_with(patient).await;
+    let retry = |row| verdict(row, epoch(&report, row), 1, Fate::Retry(Duration::ZERO));
+    let verdicts = rows.iter().map(retry).collect();
+    let settling = tokio::spawn(async move {
+        let request = SettleRequest { relay: owner, delivered: vec![], verdicts };
+        store.settle(&request).await.unwrap().verdicts
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!settling.is_finished(), "the verdict waits for the other row");
+    let keys = [low.as_str()];
+    let enqueued = tokio::time::timeout(Duration::from_secs(2), bed.enqueue(&keys)).await;
+    assert!(enqueued.is_ok(), "a producer waits for the relay");
+    holder.rollback().await.unwrap();
+    assert_eq!(settling.await.unwrap(), [VerdictAnswer::Gone, VerdictAnswer::Applied]);
 }
 
 /// A connection that the server has closed is replaced by the next call.

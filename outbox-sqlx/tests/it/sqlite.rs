@@ -47,7 +47,8 @@ async fn numbers_are_not_given_out_again() {
 const WRITER: &str = "OUTBOX_TEST_SQLITE_WRITER";
 
 /// FAILURES row 34. Seen to fail with `BEGIN` instead of `BEGIN IMMEDIATE` in the wrapper and in
-/// `begin_write`: SQLITE_BUSY_SNAPSHOT (517) at the first write after the other process's.
+/// `begin_write`: the transaction that has read can't write, and is told at once that the database
+/// is busy, whatever the busy time-out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_writes_all_the_time() {
     let directory = tempfile::tempdir().unwrap();

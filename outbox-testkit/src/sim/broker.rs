@@ -67,13 +67,12 @@ impl World {
 
     /// The machine's side of the publisher's contract.
     fn check_lanes(&mut self, relay: usize, batch: &Batch) {
-        let mut runs: HashMap<&str, usize> = HashMap::new();
-        for key in batch.messages.iter().filter_map(|message| message.key()) {
-            *runs.entry(key).or_default() += 1;
+        let mut runs: HashMap<(&str, &str), usize> = HashMap::new();
+        for lane in batch.messages.iter().filter_map(lane) {
+            *runs.entry(lane).or_default() += 1;
         }
         let on_the_way = self.relays[relay].sending.values().flat_map(|sending| &sending.messages);
-        let twice =
-            on_the_way.filter_map(|message| message.key()).any(|key| runs.contains_key(key));
+        let twice = on_the_way.filter_map(lane).any(|lane| runs.contains_key(&lane));
         let run = self.scenario.ordering == Ordering::Independent && runs.values().any(|n| *n > 1);
         if twice || run || batch.messages.is_empty() {
             self.problem(format!("relay {relay} published {batch:?} against the lanes' rules"));
@@ -97,7 +96,13 @@ impl World {
         let faults = self.scenario.faults;
         let blocked = message.key().is_some_and(|key| sending.blocked.contains(key));
         if blocked && self.scenario.ordering == Ordering::PrefixPerKey {
-            return Outcome::Failed("after one that failed".into());
+            // It was never tried; what is said of it means nothing.
+            return match self.rng.u8(..4) {
+                0 => Outcome::Unknown,
+                1 => Outcome::Unavailable("after one that failed".into()),
+                2 => Outcome::Rejected("after one that failed".into()),
+                _ => Outcome::Failed("after one that failed".into()),
+            };
         }
         if let Some(cut) = &sending.cut {
             return cut.clone();
@@ -164,12 +169,15 @@ impl World {
         for (message, outcome) in sending.messages.iter().zip(&sending.outcomes) {
             self.nature(message.id());
             let nature = self.natures.get_mut(&message.id()).expect("drawn");
-            match outcome {
-                Outcome::Failed(_) | Outcome::Unknown | Outcome::Unavailable(_) => {
-                    nature.counted += 1;
-                }
-                _ => {}
-            }
+            // An outage is nobody's failure. Only where messages break connections, one that was
+            // near may be blamed with them.
+            let may_break = self.scenario.faults.breaking > 0.0;
+            let counts = match outcome {
+                Outcome::Failed(_) | Outcome::Unknown => true,
+                Outcome::Unavailable(_) => may_break,
+                _ => false,
+            };
+            nature.counted += u32::from(counts);
             self.tally.unknown_outcomes += u64::from(*outcome == Outcome::Unknown);
         }
         self.tell(relay, Input::Published(batch, sending.outcomes));
@@ -208,4 +216,9 @@ impl World {
             }
         }
     }
+}
+
+/// What makes a lane, of a message that has a key.
+fn lane(message: &Arc<Message>) -> Option<(&str, &str)> {
+    Some((message.topic(), message.key()?))
 }

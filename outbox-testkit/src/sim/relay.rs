@@ -30,6 +30,8 @@ pub(super) struct Relay {
     pub(super) sending: HashMap<BatchId, Sending>,
     timer_at: Option<Duration>,
     pub(super) stopping: bool,
+    /// How many calls of the store were made at one instant.
+    pub(super) calls: (Duration, u32),
 }
 
 impl World {
@@ -49,8 +51,10 @@ impl World {
             config: self.scenario.config,
             relay: RelayId(Uuid::from_u128(u128::from(self.rng.u64(..)))),
             visibility: self.scenario.visibility,
-            destinations: vec![DestinationSpec { ordering: self.scenario.ordering, limits }],
-            route: Box::new(|_| Destination(0)),
+            destinations: (0..self.scenario.destinations)
+                .map(|_| DestinationSpec { ordering: self.scenario.ordering, limits })
+                .collect(),
+            route: Box::new(|topic| Destination(topic.parse().expect("topics are numbers"))),
             seed: self.rng.u64(..),
         };
         let machine = Machine::new(setup, self.now).expect("scenarios have valid settings");

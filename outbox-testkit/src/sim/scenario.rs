@@ -16,6 +16,8 @@ pub struct Scenario {
     pub visibility: Visibility,
     /// What the broker's client keeps.
     pub ordering: Ordering,
+    /// Publishers, each with topics of its own.
+    pub destinations: u16,
     /// Partitions of the outbox.
     pub partitions: u16,
     /// Relays that run, one after the other or side by side.
@@ -39,6 +41,8 @@ pub struct Faults {
     pub failing: f64,
     /// A message that the broker rejects for ever.
     pub rejected: f64,
+    /// A row that can't be read whole.
+    pub defective: f64,
     /// A message that breaks the connection of every batch it is in.
     pub breaking: f64,
     /// A publish whose acknowledgement is lost.
@@ -62,7 +66,8 @@ pub struct Faults {
 impl Faults {
     /// Whether any of them can make a duplicate.
     pub fn can_duplicate(&self) -> bool {
-        let none = Self { failing: self.failing, rejected: self.rejected, ..Self::default() };
+        let Self { failing, rejected, defective, .. } = *self;
+        let none = Self { failing, rejected, defective, ..Self::default() };
         *self != none
     }
 }
@@ -96,6 +101,7 @@ impl Scenario {
             seed,
             visibility,
             ordering,
+            destinations: rng.u16(1..3),
             partitions: rng.u16(1..7),
             relays: rng.usize(1..4),
             transactions: rng.usize(5..50),
@@ -134,7 +140,8 @@ fn config(rng: &mut fastrand::Rng) -> RelayConfig {
 impl Faults {
     /// Messages that fail, and nothing else.
     fn harmless(rng: &mut fastrand::Rng) -> Self {
-        Self { failing: rng.f64() * 0.3, rejected: rng.f64() * 0.1, ..Self::default() }
+        let (failing, rejected) = (rng.f64() * 0.3, rng.f64() * 0.1);
+        Self { failing, rejected, defective: rng.f64() * 0.05, ..Self::default() }
     }
 
     /// Each kind is there in half of the schedules, so that they meet in all combinations.
@@ -148,6 +155,7 @@ impl Faults {
         Self {
             failing: maybe(rng, 0.3),
             rejected: maybe(rng, 0.1),
+            defective: maybe(rng, 0.1),
             breaking: maybe(rng, 0.05),
             ack_lost: maybe(rng, 0.2),
             send_lost: maybe(rng, 0.2),

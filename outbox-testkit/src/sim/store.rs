@@ -40,6 +40,15 @@ impl World {
         let slot = slot(call.kind());
         let run = self.relays[relay].run;
         let busy = std::mem::replace(&mut self.relays[relay].calling[slot], true);
+        let calls = &mut self.relays[relay].calls;
+        *calls = if calls.0 == self.now { (self.now, calls.1 + 1) } else { (self.now, 1) };
+        let crowded = calls.1 > 20;
+        if crowded {
+            self.problem(format!(
+                "relay {relay} calls the store again and again at {:?}",
+                self.now
+            ));
+        }
         if busy {
             self.problem(format!("relay {relay} has two {} calls under way", call.kind().name()));
         }
@@ -91,10 +100,15 @@ impl World {
         }
     }
 
-    /// Mostly a few milliseconds, sometimes a few dozen.
+    /// Mostly a few milliseconds, sometimes a few dozen, sometimes none.
     pub(super) fn latency(&mut self) -> Duration {
-        let most = if self.rng.u8(..20) == 0 { 40_000 } else { 4_000 };
-        Duration::from_micros(self.rng.u64(1..most))
+        let most = match self.rng.u8(..20) {
+            0 => 40_000,
+            // No time passes at all: a machine that spins would never end.
+            1..4 => 1,
+            _ => 4_000,
+        };
+        Duration::from_micros(self.rng.u64(..most))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One schedule from its beginning to its judgement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,9 @@ pub(super) struct World {
     pub(super) open_writers: usize,
     pub(super) heartbeat: Option<Uuid>,
     pub(super) natures: HashMap<Uuid, Nature>,
-    pub(super) topic: Arc<str>,
+    /// One for each destination.
+    pub(super) topics: Vec<Arc<str>>,
+    pub(super) defective: HashSet<Uuid>,
     pub(super) tally: Tally,
     /// Crashes, pauses, lost leases and failed calls: each may repeat what was in flight.
     pub(super) disturbances: u64,
@@ -67,7 +69,8 @@ impl World {
             open_writers: scenario.transactions,
             heartbeat: None,
             natures: HashMap::new(),
-            topic: "topic".into(),
+            topics: (0..scenario.destinations).map(|n| n.to_string().into()).collect(),
+            defective: HashSet::new(),
             tally: Tally { schedules: 1, ..Tally::default() },
             disturbances: 0,
             unknown: 0,
@@ -288,11 +291,9 @@ impl World {
     fn judge_deaths(&mut self) {
         let allowed = self.scenario.config.retry.max_attempts;
         for id in self.database.died().to_vec() {
-            let justified = self
-                .natures
-                .get(&id)
-                .is_some_and(|nature| nature.was_rejected || nature.counted >= allowed);
-            if !justified {
+            let failed_often = |nature: &Nature| nature.was_rejected || nature.counted >= allowed;
+            let justified = self.natures.get(&id).is_some_and(failed_often);
+            if !justified && !self.defective.contains(&id) {
                 self.problem(format!("message {id} was given up without having failed so often"));
             }
         }

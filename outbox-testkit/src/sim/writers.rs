@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outbox_core::{Message, MessageParts, Visibility};
+use outbox_core::{Message, MessageParts, Reason, Visibility};
 use uuid::Uuid;
 
 use super::broker::Nature;
@@ -60,10 +60,10 @@ impl World {
         let payload = vec![b'x'; self.rng.usize(..300)];
         Message::restore(MessageParts {
             id: Uuid::from_u128(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..))),
-            topic: Arc::clone(&self.topic),
+            topic: Arc::clone(&self.topics[self.rng.usize(..self.topics.len())]),
             key,
             message_type: None,
-            content_type: Arc::clone(&self.topic),
+            content_type: Arc::clone(&self.topics[0]),
             payload: payload.into(),
             headers: Vec::new(),
             created_at: SystemTime::UNIX_EPOCH,
@@ -97,7 +97,13 @@ impl World {
         let writer = &mut self.writers[index];
         if let Some(message) = writer.messages.pop() {
             self.history.inserting(index as u64, &message);
-            self.database.insert(now, transaction, message);
+            if self.rng.f64() < self.scenario.faults.defective {
+                self.defective.insert(message.id());
+                let defect = Reason::new("headers that are no pairs");
+                self.database.insert_defective(now, transaction, message, defect);
+            } else {
+                self.database.insert(now, transaction, message);
+            }
         } else if writer.commits {
             writer.state = State::Done;
             self.database.commit(transaction);

@@ -106,7 +106,10 @@ async fn load(subject: &dyn Subject, args: &DrainArgs) -> Result<()> {
     while next < args.rows {
         let until = (next + CHUNK).min(args.rows);
         let message = |n: u64| {
-            Message::bytes("bench", payload.clone()).key(n % args.keys).message_type("bench").build()
+            Message::bytes("bench", payload.clone())
+                .key(n % args.keys)
+                .message_type("bench")
+                .build()
         };
         let messages: Vec<Message> = (next..until).map(message).collect::<Result<_, _>>()?;
         subject.enqueue(&messages).await?;

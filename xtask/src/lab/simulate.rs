@@ -1,7 +1,7 @@
 //! `cargo xtask simulate`: many schedules of the simulator, on all processors.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -26,7 +26,10 @@ const SHOWN: usize = 5;
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     let began = Instant::now();
     let workers = thread::available_parallelism()?.get();
-    println!("simulating {} schedules from seed {} on {workers} threads", args.schedules, args.seed);
+    println!(
+        "simulating {} schedules from seed {} on {workers} threads",
+        args.schedules, args.seed
+    );
     let next = AtomicU64::new(args.seed);
     let end = args.seed + args.schedules;
     let result = Mutex::new((Tally::default(), Vec::new()));
