@@ -112,9 +112,9 @@ fn classify_postgres(code: &str) -> DriverErrorKind {
         // Serialization failure, deadlock, lock not available.
         "40001" | "40P01" | "55P03" => DriverErrorKind::Conflict,
         // Shut down by an operator, a crash, or not yet up; too many connections.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => DriverErrorKind::Connection,
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300"
         // The server has become a standby; a new connection may find the new primary.
-        "25006" => DriverErrorKind::Connection,
+        | "25006" => DriverErrorKind::Connection,
         code if code.starts_with("08") => DriverErrorKind::Connection,
         _ => DriverErrorKind::Other,
     }
@@ -125,9 +125,9 @@ fn classify_mysql(code: &str) -> DriverErrorKind {
         // Deadlock, lock wait time-out; MariaDB: the row changed since it was read.
         "1213" | "1205" | "1020" => DriverErrorKind::Conflict,
         // Too many connections, shutting down, killed, gone away, lost.
-        "1040" | "1053" | "1927" | "2006" | "2013" | "4031" => DriverErrorKind::Connection,
+        "1040" | "1053" | "1927" | "2006" | "2013" | "4031"
         // The server has become a replica.
-        "1290" | "1836" => DriverErrorKind::Connection,
+        | "1290" | "1836" => DriverErrorKind::Connection,
         _ => DriverErrorKind::Other,
     }
 }
@@ -135,9 +135,14 @@ fn classify_mysql(code: &str) -> DriverErrorKind {
 fn classify_sqlite(code: &str) -> DriverErrorKind {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
+    // The disk, not the statement: an error of input or output, no room, a file that can't be opened.
+    const IOERR: i32 = 10;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
     // The primary result code is in the lowest byte: BUSY_SNAPSHOT is 517, BUSY_RECOVERY 261.
     match code.parse::<i32>().map(|code| code & 0xff) {
         Ok(BUSY | LOCKED) => DriverErrorKind::Conflict,
+        Ok(IOERR | FULL | CANTOPEN) => DriverErrorKind::Connection,
         _ => DriverErrorKind::Other,
     }
 }
@@ -163,6 +168,8 @@ mod tests {
             (Dialect::Sqlite, "261", Conflict),
             (Dialect::Sqlite, "517", Conflict),
             (Dialect::Sqlite, "773", Conflict),
+            (Dialect::Sqlite, "13", Connection),
+            (Dialect::Sqlite, "778", Connection),
             (Dialect::Sqlite, "1", Other),
             (Dialect::Sqlite, "not a number", Other),
         ];

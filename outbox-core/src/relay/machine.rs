@@ -73,8 +73,7 @@ pub struct Machine {
     /// A row was seen whose place another message has: everything is read again once that has left.
     pub(super) disputed: bool,
     pub(super) stopping: Option<Duration>,
-    pub(super) stopped: bool,
-    pub(super) left: bool,
+    pub(super) ended: Option<Ended>,
     pub(super) stuck_check_at: Duration,
     pub(super) caught_up: bool,
     pub(super) events: VecDeque<Event>,
@@ -86,6 +85,15 @@ pub(super) struct Asked {
     pub(super) at: Duration,
     pub(super) seen: Seq,
     pub(super) reset: u64,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Everything was handed back.
+    Left,
+    /// It was told; nothing follows.
+    Told,
 }
 
 /// The reading under way.
@@ -149,8 +157,7 @@ impl Machine {
             retries: Default::default(),
             disputed: false,
             stopping: None,
-            stopped: false,
-            left: false,
+            ended: None,
             stuck_check_at: now.saturating_add(config.stuck_after),
             caught_up: false,
             events: VecDeque::new(),
@@ -174,7 +181,7 @@ impl Machine {
 
     /// The next thing to do, if there is one.
     pub fn poll_command(&mut self, now: Duration) -> Option<Command> {
-        if self.stopped {
+        if self.is_stopped() {
             return None;
         }
         self.next_lease(now)
@@ -190,7 +197,7 @@ impl Machine {
 
     /// Whether everything has been handed back, or the time for it has run out.
     pub fn is_stopped(&self) -> bool {
-        self.stopped
+        matches!(self.ended, Some(Ended::Told))
     }
 
     /// The partitions that are read and published from.
@@ -241,9 +248,11 @@ impl Machine {
             self.stuck_check_at = now.saturating_add(self.config.stuck_after / 2);
             self.tell_stuck(now);
         }
-        if !self.stopped && self.stopping.is_some_and(|deadline| self.left || now >= deadline) {
-            self.stopped = true;
-            self.tell(Event::Stopped { clean: self.left });
+        let left = matches!(self.ended, Some(Ended::Left));
+        let late = self.stopping.is_some_and(|deadline| now >= deadline);
+        if !self.is_stopped() && (left || late) {
+            self.ended = Some(Ended::Told);
+            self.tell(Event::Stopped { clean: left });
         }
         let caught_up = self.is_caught_up();
         if caught_up && !self.caught_up {

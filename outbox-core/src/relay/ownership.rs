@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::command::{Command, Event, StoreCall, StoreFailure};
 use super::lanes::HoldState;
 use super::leases::TenureState;
-use super::machine::Machine;
+use super::machine::{Ended, Machine};
 use super::window::EntryState;
 use crate::{LeaseReport, LeaseRequest, Partition, StoreErrorKind};
 
@@ -17,7 +17,7 @@ impl Machine {
         let drained = self.drained();
         let leaving = self.may_leave();
         let due = now >= self.leases.next_at || !drained.is_empty() || leaving;
-        if !due || self.left {
+        if !due || self.ended.is_some() {
             return None;
         }
         self.leasing = Some((self.asked(now), leaving));
@@ -73,7 +73,9 @@ impl Machine {
             self.tell(Event::Released(partition));
         }
         self.list_lanes(&changes.renewed);
-        self.left = leaving;
+        if leaving {
+            self.ended = Some(Ended::Left);
+        }
         if self.stopping.is_none() {
             self.shed();
         }

@@ -94,13 +94,10 @@ impl Machine {
 
     pub(super) fn settled(&mut self, now: Duration, answer: Result<SettleReport, StoreFailure>) {
         let Some((asked, delivered, verdicts)) = self.settlements.under_way.take() else { return };
-        let complete = |report: &SettleReport| report.verdicts.len() == verdicts.len();
-        let answer = answer.and_then(|report| match complete(&report) {
-            true => Ok(report),
-            false => Err(StoreFailure {
-                kind: StoreErrorKind::Other,
-                reason: "a settlement was answered in part".into(),
-            }),
+        let answer = answer.and_then(|report| {
+            let complete = report.verdicts.len() == verdicts.len();
+            let reason = Reason::new("a settlement was answered in part");
+            complete.then_some(report).ok_or(StoreFailure { kind: StoreErrorKind::Other, reason })
         });
         let report = match answer {
             Ok(report) => report,

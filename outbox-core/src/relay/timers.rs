@@ -97,7 +97,7 @@ impl Machine {
     /// [`Input::Timeout`](super::Input::Timeout) if nothing happens before; `None` when the
     /// machine only waits for answers.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.stopped {
+        if self.is_stopped() {
             return None;
         }
         let times = [
@@ -113,7 +113,7 @@ impl Machine {
     }
 
     fn lease_timeout(&self) -> Option<Duration> {
-        if self.leasing.is_some() || self.left {
+        if self.leasing.is_some() || self.ended.is_some() {
             return None;
         }
         let at_once = !self.drained().is_empty() || self.may_leave();

@@ -11,13 +11,21 @@ use crate::{Dialect, Session, Statement, Type};
 pub(super) async fn page<S: Session>(fetch: &Fetch<'_>, session: &mut S) -> Result<Page, Failure> {
     let mut page = Page::default();
     session.run("BEGIN").await?;
-    for row in session.query(&vacancy(fetch)).await? {
-        page.vacant = Columns::new(row).int()? == 1;
+    let mut last = 0;
+    for row in session.query(&overview(fetch)).await? {
+        let mut columns = Columns::new(row);
+        page.vacant = columns.int()? == 1;
+        last = columns.int()?;
     }
-    for read in &fetch.request.reads {
-        for row in session.query(&generation(fetch, read)).await? {
-            page.generations.push((read.partition, Columns::new(row).int()?));
+    let reads = &fetch.request.reads;
+    for row in session.query(&generations(fetch)).await? {
+        let mut columns = Columns::new(row);
+        let (partition, generation) = (columns.partition()?, columns.int()?);
+        if reads.iter().any(|read| read.partition == partition) {
+            page.generations.push((partition, generation));
         }
+    }
+    for read in reads {
         let looked = i64::try_from(page.behind.len()).unwrap_or(i64::MAX);
         let look_limit = fetch.look_limit() - looked;
         if read.after > fetch.request.horizon && look_limit > 0 {
@@ -25,7 +33,8 @@ pub(super) async fn page<S: Session>(fetch: &Fetch<'_>, session: &mut S) -> Resu
                 page.behind.push(Columns::new(row).behind()?);
             }
         }
-        if read.limit > 0 {
+        // An idle relay asks nothing of partitions that can have nothing new.
+        if read.limit > 0 && read.after.0 < last {
             for row in session.query(&next(fetch, read)).await? {
                 page.rows.push(Columns::new(row).stored()?);
             }
@@ -39,15 +48,16 @@ fn sql(text: String) -> Sql {
     Sql::new(Dialect::Sqlite, text)
 }
 
-fn vacancy(fetch: &Fetch<'_>) -> Statement {
-    sql(format!("SELECT {}", fetch.vacant())).finish(&[Type::Int])
+/// Whether partitions are vacant, and the last row there is.
+fn overview(fetch: &Fetch<'_>) -> Statement {
+    let outbox = &fetch.context.tables.outbox;
+    let last = format!("(SELECT coalesce(max(seq), 0) FROM {outbox})");
+    sql(format!("SELECT {}, {last}", fetch.vacant())).finish(&[Type::Int, Type::Int])
 }
 
-fn generation(fetch: &Fetch<'_>, read: &PartitionRead) -> Statement {
+fn generations(fetch: &Fetch<'_>) -> Statement {
     let table = &fetch.context.tables.partition;
-    let mut sql = sql(format!("SELECT generation FROM {table} WHERE partition_no = "));
-    sql.bind(read.partition.0);
-    sql.finish(&[Type::Int])
+    sql(format!("SELECT partition_no, generation FROM {table}")).finish(&[Type::Int, Type::Int])
 }
 
 fn look(fetch: &Fetch<'_>, read: &PartitionRead, limit: i64) -> Statement {

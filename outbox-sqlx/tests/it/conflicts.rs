@@ -173,7 +173,7 @@ async fn a_waiting_verdict_locks_no_gap() {
     let bed = mariadb().await;
     let key = |number| {
         let is_there = |key: &String| Partition::of(key.as_bytes(), 4) == Partition(number);
-        (0..).map(|n| format!("key {n}")).find(is_there).unwrap()
+        (0..100_000).map(|n| format!("key {n}")).find(is_there).unwrap()
     };
     let (low, high) = (key(0), key(3));
     bed.enqueue(&[low.as_str(), high.as_str()]).await;

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &DrainArgs) -> Result<()> {
         for _ in 0..args.rounds {
             rounds.push(round(*target, args).await?);
         }
-        print(*target, rounds);
+        print(*target, &rounds);
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ fn rate(messages: u64, time: Duration) -> f64 {
     messages / time.as_secs_f64()
 }
 
-fn print(target: Target, rounds: Vec<Round>) {
+fn print(target: Target, rounds: &[Round]) {
     let median = |value: fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(value).collect();
         values.sort_by(f64::total_cmp);

@@ -66,7 +66,8 @@ async fn measure(target: Target, args: &LatencyArgs) -> Result<()> {
     let (cpu, asked) = (memory::processor_time(), statements.get());
     let idle = Duration::from_secs(args.idle);
     tokio::time::sleep(idle).await;
-    let used = memory::processor_time().zip(cpu).map(|(after, before)| after - before);
+    let used =
+        memory::processor_time().zip(cpu).map(|(after, before)| after.saturating_sub(before));
     let share = used.map_or(f64::NAN, |used| used.as_secs_f64() / idle.as_secs_f64() * 100.0);
     #[expect(clippy::cast_precision_loss, reason = "a small count")]
     let per_second = (statements.get() - asked) as f64 / idle.as_secs_f64();
