@@ -17,6 +17,7 @@ mod machine;
 mod ownership;
 mod publishing;
 mod reading;
+mod rereading;
 mod settling;
 mod share;
 mod timers;
