@@ -47,6 +47,7 @@ pub(crate) mod backend {
 
 /// The parts of [`backend::Backend`] that are alike but for the types, which sqlx's traits can't
 /// be generic over.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 macro_rules! same_for_every_database {
     () => {
         fn error(error: sqlx::Error) -> outbox_sql::DriverError {
@@ -105,4 +106,5 @@ macro_rules! same_for_every_database {
     };
 }
 
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 pub(crate) use same_for_every_database;

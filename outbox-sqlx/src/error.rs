@@ -1,7 +1,7 @@
 //! What can fail.
 
 use outbox_core::{InvalidMessage, StoreError, StoreErrorKind};
-use outbox_sql::{Dialect, DriverError, DriverErrorKind};
+use outbox_sql::{DriverError, DriverErrorKind};
 
 /// An error of this crate. It shows neither payloads nor passwords.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +56,9 @@ impl Error {
 pub struct DatabaseMessage(String);
 
 /// Sorts an error of sqlx's; `code` gives the database's own code.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 pub(crate) fn driver_error(
-    dialect: Dialect,
+    dialect: outbox_sql::Dialect,
     error: sqlx::Error,
     code: fn(&dyn sqlx::error::DatabaseError) -> Option<String>,
 ) -> DriverError {

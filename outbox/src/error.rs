@@ -106,7 +106,8 @@ impl Error {
 fn store_remedy(kind: StoreErrorKind) -> &'static str {
     match kind {
         StoreErrorKind::Unavailable => {
-            "check that the database runs, and the URL's host, port and path"
+            "check that the database runs, and the URL's host, port and path; a missing SQLite \
+             file is created by `outbox migrate`"
         }
         StoreErrorKind::Conflict => "try again: other transactions hold locks for too long",
         StoreErrorKind::Schema => {
