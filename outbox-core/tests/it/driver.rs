@@ -272,7 +272,7 @@ async fn stopping_waits_no_longer_than_it_may() {
     assert_eq!(ending, Ending::Abrupt);
 }
 
-/// FAILURES 12, the executor blocked: a relay that could not renew does not publish.
+/// FAILURES 7 and 15.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn two_relays_share_and_one_that_is_dropped_loses_its_partitions() {
     let store = store();

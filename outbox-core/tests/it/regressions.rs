@@ -272,3 +272,26 @@ fn looking_behind_takes_no_more_than_its_share_though_it_is_woken() {
     let all = bench.now.saturating_sub(began);
     assert!(cost * 50 < all / 3, "{:?} of {all:?} spent looking", cost * 50);
 }
+
+/// FAILURES 19: as much poison as fills the window stands before the others.
+#[test]
+fn poison_at_the_head_waits_aside() {
+    let config = RelayConfig { window_messages: 100, ..RelayConfig::default() };
+    let mut bench = Bench::with(Ordering::Independent, config);
+    let poison: Vec<String> = (0..300).map(|n| format!("poison-{n}")).collect();
+    bench.enqueue(&poison.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.enqueue(&["good"]);
+    let (began, mut failed, mut passed) = (bench.now, 0, None);
+    bench.drive(2000, |message| {
+        if message.key() == Some("good") {
+            passed.get_or_insert(failed);
+            return Outcome::Delivered;
+        }
+        failed += 1;
+        Outcome::Failed("poison".into())
+    });
+    let before = passed.expect("the good message has passed");
+    assert!(before <= 400, "{before} failures came first");
+    // It rests between its tries instead of spinning.
+    assert!(bench.now.saturating_sub(began) > Duration::from_millis(100));
+}

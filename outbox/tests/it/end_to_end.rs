@@ -3,11 +3,12 @@
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use outbox::sqlx::{Database, Identifier, Names, Outbox};
-use outbox::{Admin as _, CancellationToken, Ending, Message, Relay, StoreUrl};
+use outbox::{Admin as _, CancellationToken, Ending, Message, Relay, RelayConfig, StoreUrl};
 use outbox_testkit::history::{Bounds, History};
 use sqlx::{Executor, MySql, Pool, Postgres, Sqlite};
 use tempfile::TempDir;
@@ -24,14 +25,14 @@ async fn sqlite_to_file() {
     let url = format!("sqlite:{}", directory.path().join("test.db").display());
     url.parse::<StoreUrl>().unwrap().migrate(16).await.unwrap();
     let pool = Pool::<Sqlite>::connect(&url).await.unwrap();
-    run(&pool, Names::default(), &directory).await;
+    run(&pool, &pool, Names::default(), &directory, &Calm).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_to_file() {
     let default = "postgres://outbox:outbox@127.0.0.1:54315/outbox";
     let (pool, schema) = server::<Postgres>("OUTBOX_TEST_POSTGRES", default).await;
-    in_schema(&pool, &schema).await;
+    in_schema(&pool, &pool, &schema, &Calm).await;
     let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
     pool.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
 }
@@ -40,9 +41,74 @@ async fn postgres_to_file() {
 async fn mariadb_to_file() {
     let default = "mysql://outbox:outbox@127.0.0.1:33061/outbox";
     let (pool, schema) = server::<MySql>("OUTBOX_TEST_MARIADB", default).await;
-    in_schema(&pool, &schema).await;
+    in_schema(&pool, &pool, &schema, &Calm).await;
     let drop = format!("DROP DATABASE `{schema}`");
     pool.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+}
+
+/// FAILURES rows 16 and 27: every connection of the relays is cut, again and again, in the middle of
+/// what they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_cuts_every_connection_of_the_relays() {
+    let default = "postgres://outbox:outbox@127.0.0.1:54315/outbox";
+    let (pool, schema) = server::<Postgres>("OUTBOX_TEST_POSTGRES", default).await;
+    let options = pool.connect_options().as_ref().clone().application_name(schema.as_str());
+    let relays = Pool::<Postgres>::connect_with(options).await.unwrap();
+    let cuts = Cuts { pool: pool.clone(), name: schema.to_string(), count: AtomicU64::new(0) };
+    in_schema(&pool, &relays, &schema, &cuts).await;
+    assert!(cuts.count.load(Ordering::Relaxed) > 5, "hardly a connection was cut");
+    let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    pool.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+}
+
+/// What happens to the relays while the writers write.
+trait Disturbance: Sync {
+    /// Goes on until it is dropped.
+    fn go_on(&self) -> impl Future<Output = ()> + Send;
+
+    /// The duplicates that it explains.
+    fn bounds(&self) -> Bounds;
+}
+
+struct Calm;
+
+impl Disturbance for Calm {
+    async fn go_on(&self) {
+        std::future::pending().await
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::NO_FAULTS
+    }
+}
+
+/// Ends all backends of that application name.
+struct Cuts {
+    pool: Pool<Postgres>,
+    name: String,
+    count: AtomicU64,
+}
+
+impl Disturbance for Cuts {
+    async fn go_on(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            let cut: i64 = sqlx::query_scalar(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE application_name = $1",
+            )
+            .bind(&self.name)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+            self.count.fetch_add(u64::try_from(cut).unwrap(), Ordering::Relaxed);
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let window = RelayConfig::default().window_messages as u64;
+        Bounds { window, disturbances: self.count.load(Ordering::Relaxed), unknown: 0 }
+    }
 }
 
 /// A server that isn't there fails the test: one that is left out looks as if it had passed.
@@ -56,18 +122,31 @@ async fn server<DB: Database>(variable: &str, default: &str) -> (Pool<DB>, Ident
     (pool, Identifier::new(&schema).unwrap())
 }
 
-async fn in_schema<DB: Database>(pool: &Pool<DB>, schema: &Identifier) {
+async fn in_schema<DB: Database>(
+    pool: &Pool<DB>,
+    relays: &Pool<DB>,
+    schema: &Identifier,
+    disturbance: &impl Disturbance,
+) {
     let names = Names { schema: Some(schema.clone()), ..Names::default() };
     Outbox::builder().names(names.clone()).migrate(pool).await.unwrap();
-    run(pool, names, &tempfile::tempdir().unwrap()).await;
+    run(pool, relays, names, &tempfile::tempdir().unwrap(), disturbance).await;
 }
 
 /// Writers commit and roll back while two relays publish to one file; then the file is judged.
-async fn run<DB: Database>(pool: &Pool<DB>, names: Names, directory: &TempDir) {
-    let outbox = Outbox::builder().names(names).open(pool).await.unwrap();
+async fn run<DB: Database>(
+    pool: &Pool<DB>,
+    relay_pool: &Pool<DB>,
+    names: Names,
+    directory: &TempDir,
+    disturbance: &impl Disturbance,
+) {
+    let outbox = Outbox::builder().names(names.clone()).open(pool).await.unwrap();
+    let relayed = Outbox::builder().names(names).waker(outbox.waker().clone());
+    let relayed = relayed.open(relay_pool).await.unwrap();
     let file = directory.path().join("events.jsonl");
     let stop = CancellationToken::new();
-    let relays: Vec<_> = [relay(&outbox, &file).await, relay(&outbox, &file).await]
+    let relays: Vec<_> = [relay(&relayed, &file).await, relay(&relayed, &file).await]
         .into_iter()
         .map(|relay| {
             let stop = stop.clone();
@@ -79,8 +158,14 @@ async fn run<DB: Database>(pool: &Pool<DB>, names: Names, directory: &TempDir) {
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| tokio::spawn(write(outbox.clone(), pool.clone(), history.clone(), writer)))
         .collect();
-    for writer in writers {
-        writer.await.unwrap();
+    let written = async {
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = written => {}
+        () = disturbance.go_on() => unreachable!("it goes on until it is dropped"),
     }
     let store = outbox.store().await.unwrap();
     let patience = Instant::now() + Duration::from_mins(1);
@@ -99,7 +184,7 @@ async fn run<DB: Database>(pool: &Pool<DB>, names: Names, directory: &TempDir) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         history.accepted(line["id"].as_str().unwrap().parse().unwrap());
     }
-    let report = history.check(&Bounds::NO_FAULTS);
+    let report = history.check(&disturbance.bounds());
     report.assert_passed();
     assert_eq!(report.committed, TRANSACTIONS * PER_TRANSACTION * 4 / 5);
 }
