@@ -118,7 +118,8 @@ impl Machine {
             self.tell(Event::Fetched { rows, looked, late, took });
         }
         if reads.iter().any(|read| read.after > horizon) {
-            self.pace.cost(now, took);
+            // As long as the whole page is quick, the look in it is cheap.
+            self.pace.cost(now, took.saturating_sub(self.config.poll.first));
         }
         let more = !self.cursors.exhausted() && reads.iter().any(|read| read.limit > 0);
         self.pace.looked(now, rows > 0, more, &self.config.poll, &mut self.rng);
