@@ -112,7 +112,7 @@ fn classify_postgres(code: &str) -> DriverErrorKind {
         // Serialization failure, deadlock, lock not available.
         "40001" | "40P01" | "55P03" => DriverErrorKind::Conflict,
         // Shut down by an operator, a crash, or not yet up; too many connections.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300"
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "25P03" | "25P04"
         // The server has become a standby; a new connection may find the new primary.
         | "25006" => DriverErrorKind::Connection,
         code if code.starts_with("08") => DriverErrorKind::Connection,

@@ -116,9 +116,12 @@ pub(crate) async fn begin_write<S: Session>(
 ) -> Result<(), DriverError> {
     match dialect {
         Dialect::Postgres => {
-            let millis = lock_timeout.as_millis();
+            // To the server, a time-out of zero is none.
+            let millis = lock_timeout.as_millis().max(1);
+            // A relay that vanishes in mid-transaction must not keep its locks until TCP notices.
             let text = format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{millis}ms'"
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{millis}ms'; \
+                 SET LOCAL idle_in_transaction_session_timeout = '10s'"
             );
             session.run(&text).await
         }
