@@ -74,7 +74,7 @@ struct Calm;
 
 impl Disturbance for Calm {
     async fn go_on(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     fn bounds(&self) -> Bounds {
