@@ -159,11 +159,12 @@ impl Leases {
         &self,
         now: Duration,
         drained: &[Partition],
+        (sick, leaving): (bool, bool),
         rng: &mut fastrand::Rng,
     ) -> LeaseRequest {
         let release = drained.iter().filter_map(|p| Some((*p, self.get(*p)?.epoch))).collect();
         let take = self.wanted(now, rng);
-        LeaseRequest { relay: self.me, ttl: self.ttl, take, release, sick: false, leaving: false }
+        LeaseRequest { relay: self.me, ttl: self.ttl, take, release, sick, leaving }
     }
 
     fn wanted(&self, now: Duration, rng: &mut fastrand::Rng) -> Vec<Partition> {

@@ -7,7 +7,7 @@ use super::lanes::HoldState;
 use super::leases::TenureState;
 use super::machine::{Ended, Machine};
 use super::window::EntryState;
-use crate::{LeaseReport, LeaseRequest, Partition, StoreErrorKind};
+use crate::{LeaseReport, Partition, StoreErrorKind};
 
 impl Machine {
     pub(super) fn next_lease(&mut self, now: Duration) -> Option<Command> {
@@ -22,8 +22,8 @@ impl Machine {
         }
         self.leasing = Some((self.asked(now), leaving));
         let sick = self.is_sick(now);
-        let request = self.leases.request(now, &drained, &mut self.rng);
-        Some(Command::Lease(LeaseRequest { sick, leaving, ..request }))
+        let request = self.leases.request(now, &drained, (sick, leaving), &mut self.rng);
+        Some(Command::Lease(request))
     }
 
     /// It stops, and nothing is on the way any more.
