@@ -5,6 +5,8 @@
 //! the relay: a state machine without I/O in [`relay`], and its driver on tokio.
 
 mod admin;
+#[cfg(feature = "broker")]
+pub mod broker;
 #[cfg(feature = "tokio")]
 mod driver;
 mod error;

@@ -99,11 +99,22 @@ impl Limits {
         length("header list", "entries", headers.len(), self.headers)?;
         for (name, value) in headers {
             text("header name", name, self.header_bytes, true)?;
+            if is_reserved(name) {
+                let (part, what) = ("header name", "prefix `outbox-`, which is reserved,");
+                return Err(InvalidMessage::Forbidden { part, what, at: 0 });
+            }
             forbid("header value", value, &['\0', '\r', '\n'])?;
         }
         let bytes = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         length("header list", "bytes", bytes, self.header_bytes)
     }
+}
+
+/// What the names of headers begin with that adapters of brokers add, in any case.
+pub(crate) const RESERVED: &str = "outbox-";
+
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED))
 }
 
 /// Names may hold no control character at all, keys only no NUL: a key is the user's data.
