@@ -35,6 +35,26 @@ impl Home {
         self.root.join(name)
     }
 
+    /// Has `name` filled beside its place and then renames it, so that no half of it is ever used. What is there stays.
+    pub(super) fn make(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let finished = self.path(name);
+        if !finished.is_dir() {
+            let unfinished = self.path(&format!("{name}.unfinished"));
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished)?;
+            }
+            fs::create_dir(&unfinished)?;
+            fill(&unfinished)?;
+            fs::rename(&unfinished, &finished)
+                .with_context(|| format!("could not put {} in its place", finished.display()))?;
+        }
+        Ok(finished)
+    }
+
     /// Starts the server in a session of its own, so that it survives us and our terminal.
     pub(super) fn spawn(&self, server: &Command) -> Result<Child> {
         let log = File::options().create(true).append(true).open(self.log())?;

@@ -1,6 +1,7 @@
 //! MariaDB, Debian's own.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail};
@@ -65,10 +66,7 @@ impl Service for MariaDb {
     }
 
     fn start(&self, home: &Home) -> Result<Child> {
-        let data = home.path("data");
-        if !data.is_dir() {
-            create_data(home)?;
-        }
+        let data = home.make("data", |data| create_data(home, data))?;
         let credentials = home.path("credentials.sql");
         fs::write(&credentials, CREDENTIALS)?;
         account::give(ACCOUNT, home.root())?;
@@ -91,21 +89,14 @@ GRANT ALL PRIVILEGES ON *.* TO 'outbox'@'%' WITH GRANT OPTION;
 CREATE DATABASE IF NOT EXISTS outbox;
 ";
 
-/// Made beside its place and then renamed, so that no half of a database is ever started.
-fn create_data(home: &Home) -> Result<()> {
+fn create_data(home: &Home, data: &Path) -> Result<()> {
     println!("mariadb: creating the data directory");
-    let unfinished = home.path("data.unfinished");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    fs::create_dir(&unfinished)?;
     account::give(ACCOUNT, home.root())?;
     let mut installer = command(home, "mariadb-install-db")?;
-    installer.arg("--no-defaults").arg(format!("--datadir={}", unfinished.display()));
+    installer.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
     installer.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
     process::read(&mut installer)?;
-    fs::rename(&unfinished, home.path("data"))
-        .context("could not put the finished data directory in its place")
+    Ok(())
 }
 
 fn command(home: &Home, program: &str) -> Result<Command> {

@@ -1,11 +1,17 @@
 //! The servers that the tests use, on loopback only: use what runs, else start, else install.
 
 mod account;
+mod ask;
 mod daemon;
 mod install;
+mod kafka;
 mod mariadb;
+mod nats;
 mod patience;
 mod postgres;
+mod rabbitmq;
+mod redis;
+mod sqs;
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -22,7 +28,17 @@ use self::daemon::Home;
 use self::patience::until;
 
 /// All of them. A new server is a file beside this one and a line here.
-const SERVICES: [&dyn Service; 3] = [&postgres::OLDEST, &mariadb::MariaDb, &postgres::NEWEST];
+const SERVICES: [&dyn Service; 9] = [
+    &postgres::OLDEST,
+    &mariadb::MariaDb,
+    &postgres::NEWEST,
+    &redis::Redis,
+    &nats::OLDEST,
+    &nats::NEWEST,
+    &rabbitmq::RabbitMq,
+    &kafka::Kafka,
+    &sqs::LocalStack,
+];
 
 /// User, password and database of every server.
 const NAME: &str = "outbox";

@@ -104,10 +104,7 @@ impl Service for Postgres {
     }
 
     fn start(&self, home: &Home) -> Result<Child> {
-        let data = home.path("data");
-        if !data.is_dir() {
-            self.create_cluster(home, &data)?;
-        }
+        let data = home.make("data", |data| self.create_cluster(home, data))?;
         account::give(ACCOUNT, home.root())?;
         let mut server = self.command(home, "postgres");
         server.arg("-D").arg(&data).args(["-p", &self.port.to_string()]);
@@ -122,25 +119,19 @@ impl Service for Postgres {
 }
 
 impl Postgres {
-    /// Made beside its place and then renamed, so that no half of a cluster is ever started.
     fn create_cluster(&self, home: &Home, data: &Path) -> Result<()> {
         println!("{}: creating the cluster", self.name);
-        let unfinished = home.path("data.unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        fs::create_dir(&unfinished)?;
         let password = home.path("password");
         fs::write(&password, NAME)?;
         account::give(ACCOUNT, home.root())?;
         let mut initdb = self.command(home, "initdb");
-        initdb.arg("-D").arg(&unfinished).args(["--username", NAME]).arg("--pwfile").arg(&password);
+        initdb.arg("-D").arg(data).args(["--username", NAME]).arg("--pwfile").arg(&password);
         initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         process::read(&mut initdb)?;
         let mut single = self.command(home, "postgres");
-        single.arg("--single").arg("-D").arg(&unfinished).arg("postgres");
+        single.arg("--single").arg("-D").arg(data).arg("postgres");
         process::feed(&mut single, &format!("CREATE DATABASE {NAME};\n"))?;
-        fs::rename(&unfinished, data).context("could not put the finished cluster in its place")
+        Ok(())
     }
 
     fn command(&self, home: &Home, program: &str) -> Command {
