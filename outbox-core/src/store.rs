@@ -34,7 +34,8 @@ pub trait Store: Send + Sync {
     /// - all others that the relay owns run for `ttl` from now, under the same epoch, even if they
     ///   had run out; when `leaving`, they are given up;
     /// - `take`: becomes the relay's under the next epoch if nobody owns it alive; alive means
-    ///   `now < expires_at <= now + ttl it was taken for`;
+    ///   `now < expires_at <= now + 2 * ttl`, the `ttl` being the one that it last ran for: a clock
+    ///   that was set back by less than that ends no lease, and by more keeps nobody alive;
     /// - the report shows leases and relays as they are after all this.
     async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReport, StoreError>;
 

@@ -99,11 +99,12 @@ impl Dialect {
         }
     }
 
-    /// Whether a lease row is live: `now < expires_at <= now + ttl`. The upper bound keeps a clock
-    /// that was set back from keeping the dead alive.
+    /// Whether a lease row is live: `now < expires_at <= now + 2 ttl`. The upper bound keeps a clock
+    /// that was set back from keeping the dead alive; a step of less than one `ttl`, as a clock is
+    /// corrected, must not end the leases of the living.
     pub(crate) fn is_live(self) -> String {
         let left = self.until("expires_at");
-        format!("CASE WHEN {left} > 0 AND {left} <= ttl THEN 1 ELSE 0 END")
+        format!("CASE WHEN {left} > 0 AND {left} <= 2 * ttl THEN 1 ELSE 0 END")
     }
 }
 

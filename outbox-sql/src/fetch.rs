@@ -2,6 +2,7 @@
 
 mod mysql;
 mod postgres;
+mod server;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use crate::row::Columns;
 use crate::slot::Operation;
 use crate::store::Context;
 use crate::{Dialect, Row, Session, Type};
+pub(crate) use server::Server;
 
 /// One call of [`outbox_core::Store::fetch`].
 #[derive(Debug)]
@@ -22,15 +24,18 @@ pub(crate) struct Fetch<'a> {
 
 #[async_trait]
 impl Operation for Fetch<'_> {
-    type Output = Page;
+    type Output = Answer;
     const NAME: &'static str = "fetching";
 
-    async fn run<S: Session>(&self, session: &mut S) -> Result<Page, Failure> {
-        let mut page = match self.context.dialect {
+    async fn run<S: Session>(&self, session: &mut S) -> Result<Answer, Failure> {
+        let mut answer = match self.context.dialect {
             Dialect::Postgres => read(session.query(&postgres::statement(self)).await?)?,
             Dialect::MySql => read(session.query(&mysql::statement(self)).await?)?,
-            Dialect::Sqlite => sqlite::page(self, session).await?,
+            Dialect::Sqlite => {
+                Answer { page: sqlite::page(self, session).await?, ..Answer::default() }
+            }
         };
+        let page = &mut answer.page;
         // No statement that joins or unites promises an order.
         page.rows.sort_unstable_by_key(|row| (row.partition, row.seq));
         page.behind.sort_unstable_by_key(|row| (row.partition, row.seq));
@@ -38,8 +43,17 @@ impl Operation for Fetch<'_> {
         let limit = usize::try_from(self.request.look_limit).unwrap_or(usize::MAX);
         page.look_truncated = page.behind.len() > limit;
         page.behind.truncate(limit);
-        Ok(page)
+        Ok(answer)
     }
+}
+
+/// What comes back.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) page: Page,
+    /// Which server answered, if there may be several: behind a pooler or a proxy a fail-over
+    /// breaks no connection.
+    pub(crate) server: Option<i64>,
 }
 
 /// What a row of the answer is about; its first column.
@@ -50,8 +64,8 @@ const GENERATION: i64 = 3;
 
 /// A row of the answer: its kind, then the columns of a stored row. Kinds with fewer columns leave
 /// the rest null:
-/// - [`META`]: whether a partition is vacant, the snapshot's xmin, and, as attempts, whether the
-///   server refuses writes;
+/// - [`META`]: whether a partition is vacant, the snapshot's xmin, as attempts, whether the server
+///   refuses writes, and last which server it is;
 /// - [`GENERATION`]: the partition and, as seq, its generation.
 const COLUMNS: &[Type] = {
     const S: &[Type] = crate::row::STORED;
@@ -59,8 +73,9 @@ const COLUMNS: &[Type] = {
 };
 
 /// Reads the one answer of PostgreSQL and MySQL.
-fn read(rows: Vec<Row>) -> Result<Page, Failure> {
+fn read(rows: Vec<Row>) -> Result<Answer, Failure> {
     let mut page = Page { rows: Vec::with_capacity(rows.len()), ..Page::default() };
+    let mut server = None;
     let mut answered = false;
     for row in rows {
         let mut row = Columns::new(row);
@@ -70,7 +85,7 @@ fn read(rows: Vec<Row>) -> Result<Page, Failure> {
             GENERATION => page.generations.push((row.partition()?, row.int()?)),
             META => {
                 answered = true;
-                read_meta(&mut page, &mut row)?;
+                server = read_meta(&mut page, &mut row)?;
             }
             kind => return Err(schema(format!("an answer of unknown kind {kind}"))),
         }
@@ -78,17 +93,17 @@ fn read(rows: Vec<Row>) -> Result<Page, Failure> {
     if !answered {
         return Err(schema("the answer to a fetch is incomplete"));
     }
-    Ok(page)
+    Ok(Answer { page, server })
 }
 
-fn read_meta(page: &mut Page, row: &mut Columns) -> Result<(), Failure> {
+fn read_meta(page: &mut Page, row: &mut Columns) -> Result<Option<i64>, Failure> {
     page.vacant = row.int()? == 1;
     let xmin = row.optional_int()?.and_then(|id| u64::try_from(id).ok());
     page.xmin = xmin.map(TxId);
     if row.skip(8).optional_int()? == Some(1) {
         return Err(standby());
     }
-    Ok(())
+    row.optional_int()
 }
 
 impl Fetch<'_> {

@@ -37,7 +37,7 @@ impl Operation for LeaseCall<'_> {
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<LeaseReport, Failure> {
         begin_write(session, self.context.dialect, self.context.lock_timeout).await?;
-        self.lock(session).await?;
+        let free = self.lock(session).await?;
         self.tell_liveness(session).await?;
         let mut leases = Vec::new();
         let mut tx = None;
@@ -51,7 +51,7 @@ impl Operation for LeaseCall<'_> {
             });
             tx = row.optional_int()?.and_then(|id| u64::try_from(id).ok()).map(TxId);
         }
-        let changes = decide(&mut leases, self.request);
+        let changes = decide(&mut leases, self.request, &free);
         for statement in self.writes(&changes) {
             session.execute(&statement).await?;
         }
@@ -66,31 +66,38 @@ impl LeaseCall<'_> {
         Sql::new(self.context.dialect, text)
     }
 
-    /// Locks, in ascending order, the rows that this call may change. What is decided afterwards
-    /// sees them as they are, by a clock read after the wait.
-    async fn lock<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+    /// Locks the rows that this call may change, and returns those that it may take. What is
+    /// decided afterwards sees them as they are, by a clock read after the wait.
+    ///
+    /// It waits for its own rows, in ascending order. A row to take that somebody else has locked
+    /// is left for another time: a relay whose connection has died in mid-transaction may hold it
+    /// until the server notices, and nobody else's renewal must wait for that.
+    async fn lock<S: Session>(&self, session: &mut S) -> Result<BTreeSet<i64>, Failure> {
+        let take = self.request.take.iter().map(|partition| i64::from(partition.0));
         // SQLite locks the whole database.
         if self.context.dialect == Dialect::Sqlite {
-            return Ok(());
+            return Ok(take.collect());
         }
-        let table = &self.context.tables.lease;
+        let (table, hint) = (&self.context.tables.lease, by_key(self.context.dialect));
         let column = self.context.dialect.int("partition_no");
         let mut own = self.sql(format!("SELECT {column} FROM {table} WHERE owner = "));
         own.bind(self.request.relay.0);
-        let mut rows = BTreeSet::new();
-        for row in session.query(&own.finish(&[Type::Int])).await? {
-            rows.insert(Columns::new(row).int()?);
+        let mut own = numbers(session, own).await?;
+        if !own.is_empty() {
+            let own: Vec<_> = own.iter().copied().collect();
+            let mut lock =
+                self.sql(format!("SELECT {column} FROM {table}{hint} WHERE partition_no"));
+            lock.one_of(&own).push(" ORDER BY partition_no FOR UPDATE");
+            numbers(session, lock).await?;
         }
-        rows.extend(self.request.take.iter().map(|partition| i64::from(partition.0)));
-        rows.extend(self.request.release.iter().map(|(partition, _)| i64::from(partition.0)));
-        if rows.is_empty() {
-            return Ok(());
+        let take: Vec<_> = take.filter(|partition| !own.contains(partition)).collect();
+        if take.is_empty() {
+            return Ok(own);
         }
-        let mut lock = self.sql(format!("SELECT {column} FROM {table} WHERE partition_no"));
-        lock.one_of(&rows.into_iter().collect::<Vec<_>>());
-        lock.push(" ORDER BY partition_no FOR UPDATE");
-        session.query(&lock.finish(&[Type::Int])).await?;
-        Ok(())
+        let mut lock = self.sql(format!("SELECT {column} FROM {table}{hint} WHERE partition_no"));
+        lock.one_of(&take).push(" ORDER BY partition_no FOR UPDATE SKIP LOCKED");
+        own.extend(numbers(session, lock).await?);
+        Ok(own)
     }
 
     async fn tell_liveness<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
@@ -141,11 +148,14 @@ impl LeaseCall<'_> {
         let (dialect, table) = (self.context.dialect, &self.context.tables.lease);
         let ttl = micros(self.request.ttl);
         let mut statements = Vec::new();
-        let mut write = |partitions: &[i64], set: &dyn Fn(&mut Sql)| {
+        let mut write = |partitions: &[i64], is_own: bool, set: &dyn Fn(&mut Sql)| {
             if !partitions.is_empty() {
                 let mut sql = self.sql(format!("UPDATE {table} SET "));
                 set(&mut sql);
                 sql.push(" WHERE partition_no").one_of(partitions);
+                if is_own {
+                    sql.push(" AND owner = ").bind(self.request.relay.0);
+                }
                 statements.push(sql.finish(&[]));
             }
         };
@@ -154,11 +164,11 @@ impl LeaseCall<'_> {
             let placeholder = sql.placeholder(ttl);
             sql.push(&dialect.after(&placeholder));
         };
-        write(&changes.give_up, &|sql| {
+        write(&changes.give_up, true, &|sql| {
             sql.push("owner = NULL, expires_at = NULL");
         });
-        write(&changes.renew, &run);
-        write(&changes.take, &|sql| {
+        write(&changes.renew, true, &run);
+        write(&changes.take, false, &|sql| {
             sql.push("epoch = epoch + 1, owner = ").bind(self.request.relay.0).push(", ");
             run(sql);
         });
@@ -195,8 +205,18 @@ impl LeaseCall<'_> {
     }
 }
 
-/// Applies the request to `leases` and says which rows change.
-fn decide(leases: &mut [Lease], request: &LeaseRequest) -> Changes {
+/// MySQL would rather read a table of few rows whole, and lock every row of it.
+pub(crate) fn by_key(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::MySql { " FORCE INDEX (PRIMARY)" } else { "" }
+}
+
+async fn numbers<S: Session>(session: &mut S, sql: Sql) -> Result<BTreeSet<i64>, Failure> {
+    let rows = session.query(&sql.finish(&[Type::Int])).await?;
+    rows.into_iter().map(|row| Columns::new(row).int()).collect()
+}
+
+/// Applies the request to `leases` and says which rows change; those that may be taken are `free`.
+fn decide(leases: &mut [Lease], request: &LeaseRequest, free: &BTreeSet<i64>) -> Changes {
     let mut changes = Changes::default();
     for lease in leases {
         let number = i64::from(lease.partition.0);
@@ -209,7 +229,7 @@ fn decide(leases: &mut [Lease], request: &LeaseRequest) -> Changes {
                 lease.live = true;
             }
         }
-        if takes(lease, request) {
+        if takes(lease, request) && free.contains(&number) {
             changes.take.push(number);
             (lease.owner, lease.live) = (Some(request.relay), true);
             lease.epoch = Epoch(lease.epoch.0 + 1);
@@ -238,6 +258,10 @@ mod tests {
         Lease { partition: Partition(partition), owner, epoch: Epoch(epoch), live }
     }
 
+    fn all() -> BTreeSet<i64> {
+        (0..5).collect()
+    }
+
     fn request() -> LeaseRequest {
         LeaseRequest {
             relay: relay(1),
@@ -259,17 +283,26 @@ mod tests {
             lease(4, None, 0, false),
         ];
         let request = LeaseRequest { take: (0..5).map(Partition).collect(), ..request() };
-        let changes = decide(&mut leases, &request);
+        let changes = decide(&mut leases, &request, &all());
         assert_eq!(changes, Changes { give_up: vec![], renew: vec![0, 1], take: vec![3, 4] });
         assert_eq!(leases.map(|lease| lease.epoch.0), [3, 4, 5, 7, 1]);
         assert_eq!(leases[2].owner, Some(relay(2)));
     }
 
     #[test]
+    fn what_somebody_else_has_locked_is_not_taken() {
+        let mut leases = [lease(0, None, 0, false), lease(1, None, 0, false)];
+        let request = LeaseRequest { take: vec![Partition(0), Partition(1)], ..request() };
+        let changes = decide(&mut leases, &request, &[1].into());
+        assert_eq!(changes, Changes { give_up: vec![], renew: vec![], take: vec![1] });
+        assert_eq!(leases[0], lease(0, None, 0, false));
+    }
+
+    #[test]
     fn a_release_needs_its_epoch() {
         let mut leases = [lease(0, Some(1), 3, true), lease(1, Some(1), 4, true)];
         let release = vec![(Partition(0), Epoch(3)), (Partition(1), Epoch(3))];
-        let changes = decide(&mut leases, &LeaseRequest { release, ..request() });
+        let changes = decide(&mut leases, &LeaseRequest { release, ..request() }, &all());
         assert_eq!(changes, Changes { give_up: vec![0], renew: vec![1], take: vec![] });
         assert_eq!(leases[0], lease(0, None, 3, false));
     }
@@ -278,7 +311,8 @@ mod tests {
     fn who_leaves_gives_everything_up_and_takes_nothing() {
         let mut leases = [lease(0, Some(1), 3, true), lease(1, None, 4, false)];
         let take = vec![Partition(1)];
-        let changes = decide(&mut leases, &LeaseRequest { take, leaving: true, ..request() });
+        let request = LeaseRequest { take, leaving: true, ..request() };
+        let changes = decide(&mut leases, &request, &all());
         assert_eq!(changes, Changes { give_up: vec![0], renew: vec![], take: vec![] });
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use outbox_core::StoreError;
 
 use crate::error::{Failure, schema};
-use crate::open::{check_count, check_server, installed, newer, number};
+use crate::open::{check_count, check_server, installed, is_there, newer, number};
 use crate::schema::migrations;
-use crate::slot::{begin_write, connect};
+use crate::slot::{Operation, Slot, begin_write};
 use crate::statement::Sql;
 use crate::store::Context;
 use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, VERSION};
@@ -30,11 +31,9 @@ pub async fn migrate<D: Driver>(
     let config =
         StoreConfig { names: names.clone(), lock_timeout: PATIENCE, ..StoreConfig::default() };
     let context = Context::new(driver.dialect(), &config);
-    let done = async {
-        let mut session = connect(driver, &config).await?;
-        Migrate { context, names, partitions }.run(&mut session).await
-    };
-    done.await.map_err(|failure: Failure| failure.into_store_error("migrating the outbox"))
+    // Several processes that create one SQLite file conflict more often than they ever will later.
+    let config = StoreConfig { conflict_retries: 20, ..config };
+    Slot::new().run(driver, &config, &Migrate { context, names, partitions }).await
 }
 
 /// The migrations as plain SQL, for a migration tool of the user's own. Run it once, in a
@@ -62,17 +61,20 @@ struct Migrate<'a> {
     partitions: u16,
 }
 
-impl Migrate<'_> {
+#[async_trait]
+impl Operation for Migrate<'_> {
+    type Output = ();
+    const NAME: &'static str = "migrating the outbox";
+
     async fn run<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
         check_server(session, self.context.dialect, self.names).await?;
-        if self.context.dialect == Dialect::Sqlite {
-            // It can't be set within a transaction. It stays set in the file.
-            session.run("PRAGMA journal_mode = WAL").await?;
-        }
         self.lock(session).await?;
         self.create_schema(session).await?;
         let at = match installed(session, &self.context, self.names).await? {
-            None => 0,
+            None => {
+                self.check_stranger(session).await?;
+                0
+            }
             Some(info) if info.version > VERSION => return Err(newer(self.names, info.version)),
             Some(info) if info.partitions != self.partitions => {
                 return Err(schema(format!(
@@ -90,6 +92,20 @@ impl Migrate<'_> {
             }
         }
         self.unlock(session).await
+    }
+}
+
+impl Migrate<'_> {
+    /// MySQL creates its tables only where they are missing, so that a migration that broke off
+    /// can be run again; a table of somebody else's would pass for the outbox.
+    async fn check_stranger<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
+        if self.context.dialect == Dialect::MySql && is_there(session, self.names, "").await? {
+            return Err(schema(format!(
+                "there is a table `{}` already that is no outbox: choose another prefix",
+                self.names
+            )));
+        }
+        Ok(())
     }
 
     /// Keeps other migrations out until [`unlock`](Self::unlock), or until the session ends.
@@ -151,10 +167,10 @@ impl Migrate<'_> {
         format!("outbox-{:016x}", self.lock_key())
     }
 
-    /// FNV-1a: it must only be the same in every process.
+    /// FNV-1a: it must only be the same in every process, whether it names the schema or not.
     fn lock_key(&self) -> u64 {
         let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        format!("outbox {}", self.names).bytes().fold(0xcbf2_9ce4_8422_2325, step)
+        format!("outbox {}", self.names.prefix).bytes().fold(0xcbf2_9ce4_8422_2325, step)
     }
 }
 

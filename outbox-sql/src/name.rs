@@ -34,6 +34,11 @@ impl Identifier {
         }
     }
 
+    /// A name that the database's catalogue gave, which is whatever its owner wrote.
+    pub(crate) fn found(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,7 +63,8 @@ impl fmt::Display for Identifier {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Names {
     /// PostgreSQL: the schema; MySQL: the database; SQLite has none. Without it the connection's
-    /// own is used (on PostgreSQL, what its `search_path` finds).
+    /// own is used (on PostgreSQL, what its `search_path` finds) when the outbox is opened, and
+    /// from then on.
     pub schema: Option<Identifier>,
     /// What the names of all tables begin with; `outbox` by default.
     pub prefix: Identifier,
@@ -98,7 +104,10 @@ impl Tables {
         let table = |suffix: &str| {
             let table = format!("{quote}{}{suffix}{quote}", names.prefix);
             match &names.schema {
-                Some(schema) => format!("{quote}{schema}{quote}.{table}"),
+                Some(schema) => {
+                    let schema = schema.as_str().replace(quote, &format!("{quote}{quote}"));
+                    format!("{quote}{schema}{quote}.{table}")
+                }
                 None => table,
             }
         };
@@ -136,5 +145,8 @@ mod tests {
         };
         assert_eq!(Tables::new(Dialect::Postgres, &names).dead, r#""user"."order_dead""#);
         assert_eq!(Tables::new(Dialect::MySql, &names).outbox, "`user`.`order`");
+        let odd = Names { schema: Some(Identifier::found("My\"`S")), ..names };
+        assert_eq!(Tables::new(Dialect::Postgres, &odd).outbox, r#""My""`S"."order""#);
+        assert_eq!(Tables::new(Dialect::MySql, &odd).outbox, r#"`My"``S`.`order`"#);
     }
 }

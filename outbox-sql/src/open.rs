@@ -5,14 +5,16 @@ use outbox_core::{Partition, StoreError, StoreErrorKind};
 
 use crate::error::{Failure, schema, standby};
 use crate::row::Columns;
-use crate::slot::Operation;
+use crate::slot::{Operation, Slot};
 use crate::statement::Sql;
 use crate::store::Context;
-use crate::{Dialect, Names, Session, StoreConfig, Type, VERSION, Value};
+use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, Type, VERSION, Value};
 
 /// What an outbox says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
+    /// Where its tables were found: another connection of the same user may look elsewhere.
+    pub names: Names,
     /// The version of its tables.
     pub version: i64,
     /// How many partitions it has, for ever.
@@ -23,14 +25,10 @@ pub struct Info {
 
 /// Reads what the outbox `names` says of itself, and refuses one that this code can't use; see
 /// [`SqlStore::open`](crate::SqlStore::open).
-pub async fn inspect<S: Session>(
-    session: &mut S,
-    dialect: Dialect,
-    names: &Names,
-) -> Result<Info, StoreError> {
+pub async fn inspect<D: Driver>(driver: &D, names: &Names) -> Result<Info, StoreError> {
     let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
-    let open = Open { context: Context::new(dialect, &config), names: names.clone() };
-    open.run(session).await.map_err(|failure| failure.into_store_error(Open::NAME))
+    let open = Open { context: Context::new(driver.dialect(), &config), names: names.clone() };
+    Slot::new().run(driver, &config, &open).await
 }
 
 /// Opening an outbox.
@@ -63,11 +61,32 @@ impl Operation for Open {
             return Err(schema(context));
         }
         self.check_tables(session).await?;
-        Ok(info)
+        let schema = self.schema(session).await?;
+        Ok(Info { names: Names { schema, ..info.names }, ..info })
     }
 }
 
 impl Open {
+    /// In which schema the tables are.
+    async fn schema<S: Session>(&self, session: &mut S) -> Result<Option<Identifier>, Failure> {
+        let mut sql = Sql::new(self.context.dialect, "");
+        match self.context.dialect {
+            _ if self.names.schema.is_some() => return Ok(self.names.schema.clone()),
+            Dialect::Sqlite => return Ok(None),
+            Dialect::MySql => sql.push("SELECT DATABASE()"),
+            Dialect::Postgres => {
+                sql.push("SELECT nspname::text FROM pg_namespace JOIN pg_class ON ");
+                sql.push("relnamespace = pg_namespace.oid WHERE pg_class.oid = to_regclass(");
+                sql.bind(self.context.tables.meta.as_str()).push(")")
+            }
+        };
+        let mut statement = sql.finish(&[Type::Text]);
+        statement.cached = false;
+        let rows = session.query(&statement).await?;
+        let name = rows.into_iter().next().map(|row| Columns::new(row).text("schema", &mut None));
+        Ok(name.transpose()?.flatten().map(|name| Identifier::found(&name)))
+    }
+
     async fn check_tables<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
         let names = &self.names;
         match self.context.dialect {
@@ -87,9 +106,7 @@ impl Open {
                 }
             }
             Dialect::MySql => {
-                let mut sql =
-                    Sql::new(Dialect::MySql, "SELECT COUNT(*) FROM information_schema.tables");
-                table_condition(&mut sql, names, "");
+                let mut sql = count_tables(names, "");
                 sql.push(" AND engine = 'InnoDB'");
                 if number(session, sql).await? != Some(1) {
                     return Err(schema(format!("the tables of `{names}` must be InnoDB's")));
@@ -99,6 +116,15 @@ impl Open {
         Ok(())
     }
 }
+
+/// MySQL: 1 if the server takes writes from its replication only. Newer versions of MariaDB answer
+/// with a word.
+macro_rules! read_only {
+    () => {
+        "CASE WHEN CAST(@@global.read_only AS CHAR) IN ('0', 'OFF') THEN 0 ELSE 1 END"
+    };
+}
+pub(crate) use read_only;
 
 pub(crate) fn newer(names: &Names, version: i64) -> Failure {
     schema(format!(
@@ -115,7 +141,7 @@ pub(crate) async fn check_server<S: Session>(
 ) -> Result<(), Failure> {
     let unsuited = match dialect {
         Dialect::Postgres => "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint",
-        Dialect::MySql => "SELECT CAST(@@global.read_only AS SIGNED)",
+        Dialect::MySql => concat!("SELECT ", read_only!()),
         // The main database's file has no name if it is in memory or temporary.
         Dialect::Sqlite => "SELECT file = '' FROM pragma_database_list WHERE name = 'main'",
     };
@@ -147,10 +173,7 @@ pub(crate) async fn installed<S: Session>(
             exists.push("SELECT CASE WHEN to_regclass(").bind(context.tables.meta.as_str());
             exists.push(") IS NULL THEN 0 ELSE 1 END::bigint");
         }
-        Dialect::MySql => {
-            exists.push("SELECT COUNT(*) FROM information_schema.tables");
-            table_condition(&mut exists, names, "_meta");
-        }
+        Dialect::MySql => exists = count_tables(names, "_meta"),
         Dialect::Sqlite => {
             exists.push("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ");
             exists.bind(format!("{}_meta", names.prefix).as_str());
@@ -177,13 +200,25 @@ pub(crate) async fn installed<S: Session>(
         schema(format!("the outbox `{names}` says that it has {count} partitions"))
     })?;
     let largest_statement = row.optional_int()?.and_then(|bytes| u64::try_from(bytes).ok());
-    Ok(Some(Info { version, partitions, largest_statement }))
+    let names = names.clone();
+    Ok(Some(Info { names, version, partitions, largest_statement }))
 }
 
-fn table_condition(sql: &mut Sql, names: &Names, suffix: &str) {
+/// Whether MySQL has that table of the outbox's.
+pub(crate) async fn is_there<S: Session>(
+    session: &mut S,
+    names: &Names,
+    suffix: &str,
+) -> Result<bool, Failure> {
+    Ok(number(session, count_tables(names, suffix)).await? == Some(1))
+}
+
+fn count_tables(names: &Names, suffix: &str) -> Sql {
+    let mut sql = Sql::new(Dialect::MySql, "SELECT COUNT(*) FROM information_schema.tables");
     let schema = names.schema.as_ref().map_or(Value::Null(Type::Text), |s| s.as_str().into());
     sql.push(" WHERE table_schema = COALESCE(").bind(schema).push(", DATABASE())");
     sql.push(" AND table_name = ").bind(format!("{}{suffix}", names.prefix).as_str());
+    sql
 }
 
 /// The first column of the first row.

@@ -109,8 +109,17 @@ impl Columns {
             content_type: self.text("content type", defect)?.unwrap_or_else(empty),
             payload: self.bytes()?,
             headers: headers(self.text("header list", defect)?.as_deref(), defect),
-            created_at: moment(self.int()?),
+            created_at: self.created_at(defect)?,
         }))
+    }
+
+    /// MySQL counts no time from a zero date, which an old `sql_mode` lets a producer write.
+    fn created_at(&mut self, defect: &mut Option<Reason>) -> Result<SystemTime, Failure> {
+        if let Some(micros) = self.optional_int()? {
+            return Ok(moment(micros));
+        }
+        defect.get_or_insert_with(|| Reason::new("the creation time is no time"));
+        Ok(SystemTime::UNIX_EPOCH)
     }
 
     /// The columns of [`stored_columns`].

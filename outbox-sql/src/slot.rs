@@ -7,7 +7,7 @@ use outbox_core::StoreError;
 use tokio::sync::Mutex;
 
 use crate::error::Failure;
-use crate::{Dialect, Driver, DriverError, Session, StoreConfig};
+use crate::{Dialect, Driver, DriverError, DriverErrorKind, Session, StoreConfig};
 
 /// One thing done on one connection, which can be done again after a conflict.
 #[async_trait]
@@ -47,30 +47,47 @@ impl<S: Session> Slot<S> {
         let mut slot = self.session.lock().await;
         let mut retries = 0;
         loop {
-            let mut session = match slot.take() {
-                Some(session) => session,
-                None => connect(driver, config)
-                    .await
-                    .map_err(|error| Failure::from(error).into_store_error("connecting"))?,
+            let (failure, doing) = match connected(&mut slot, driver, config).await {
+                Err(error) => (Failure::from(error), "connecting"),
+                Ok(mut session) => match operation.run(&mut session).await {
+                    Ok(output) => {
+                        *slot = Some(session);
+                        return Ok(output);
+                    }
+                    Err(failure) => {
+                        if failure.is_conflict() && roll_back(&mut session).await {
+                            *slot = Some(session);
+                        }
+                        (failure, O::NAME)
+                    }
+                },
             };
-            let failure = match operation.run(&mut session).await {
-                Ok(output) => {
-                    *slot = Some(session);
-                    return Ok(output);
-                }
-                Err(failure) => failure,
-            };
-            // A conflict leaves a healthy connection, but perhaps an open transaction, and on
-            // autocommit none: a roll-back is right in both cases.
-            if failure.is_conflict() && session.run("ROLLBACK").await.is_ok() {
-                *slot = Some(session);
-            }
             if !failure.is_conflict() || retries >= config.conflict_retries {
-                return Err(failure.into_store_error(O::NAME));
+                return Err(failure.into_store_error(doing));
             }
             retries += 1;
             tokio::time::sleep(backoff(retries)).await;
         }
+    }
+}
+
+async fn connected<D: Driver>(
+    slot: &mut Option<D::Session>,
+    driver: &D,
+    config: &StoreConfig,
+) -> Result<D::Session, DriverError> {
+    match slot.take() {
+        Some(session) => Ok(session),
+        None => connect(driver, config).await,
+    }
+}
+
+/// A conflict leaves a healthy connection, but perhaps an open transaction, and on autocommit or
+/// where `BEGIN` itself was refused none. SQLite then refuses to roll back, which is as good.
+async fn roll_back<S: Session>(session: &mut S) -> bool {
+    match session.run("ROLLBACK").await {
+        Ok(()) => true,
+        Err(error) => error.kind() != DriverErrorKind::Connection,
     }
 }
 
@@ -99,14 +116,26 @@ pub(crate) async fn connect<D: Driver>(
             let seconds = config.lock_timeout.as_millis().div_ceil(1000).max(1);
             session.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
             session.run(&format!("SET SESSION innodb_lock_wait_timeout = {seconds}")).await?;
+            session.run("SET SESSION autocommit = 1").await?;
+            // As on PostgreSQL, see `begin_write`. MySQL has no such time-out.
+            match session.run("SET SESSION idle_transaction_timeout = 10").await {
+                Err(error) if error.code() == Some(UNKNOWN_VARIABLE) => {}
+                set => set?,
+            }
         }
         Dialect::Sqlite => {
-            let millis = config.lock_timeout.as_millis();
+            // It is a 32-bit integer, and one that is too large counts as zero.
+            let millis = config.lock_timeout.as_millis().min(i32::MAX as u128);
             session.run(&format!("PRAGMA busy_timeout = {millis}")).await?;
+            // It stays set in the file, and is nothing to do from the second time on.
+            session.run("PRAGMA journal_mode = WAL").await?;
         }
     }
     Ok(session)
 }
+
+/// MySQL's error for a setting that it doesn't know.
+const UNKNOWN_VARIABLE: &str = "1193";
 
 /// Begins a transaction that writes.
 pub(crate) async fn begin_write<S: Session>(

@@ -6,7 +6,7 @@ use outbox_core::{
     Store, StoreError, StoredRow, Visibility,
 };
 
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, Server};
 use crate::lease::LeaseCall;
 use crate::name::Tables;
 use crate::open::Open;
@@ -22,6 +22,8 @@ pub struct SqlStore<D: Driver> {
     config: StoreConfig,
     partitions: u16,
     pub(crate) context: Context,
+    /// Which server answered the last fetch.
+    server: Server,
     /// One connection for leases; one for reading and one for settling, if there are so many.
     slots: Vec<Slot<D::Session>>,
 }
@@ -63,13 +65,17 @@ impl<D: Driver> SqlStore<D> {
             );
         }
         let slots = (0..connections).map(|_| Slot::new()).collect();
-        let mut store = Self { driver, config, partitions: 0, context, slots };
+        let server = Server::default();
+        let mut store = Self { driver, config, partitions: 0, context, server, slots };
         let open = Open { context: store.context.clone(), names: store.config.names.clone() };
-        store.partitions = store.run(Purpose::Lease, &open).await?.partitions;
+        let info = store.run(Purpose::Lease, &open).await?;
+        store.partitions = info.partitions;
+        store.config.names = info.names;
+        store.context = Context::new(store.context.dialect, &store.config);
         Ok(store)
     }
 
-    /// The settings that it was opened with.
+    /// The settings that it was opened with, and where its tables were found.
     pub fn config(&self) -> &StoreConfig {
         &self.config
     }
@@ -109,7 +115,10 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn fetch(&self, request: &FetchRequest) -> Result<Page, StoreError> {
-        self.run(Purpose::Read, &Fetch { context: &self.context, request }).await
+        let fetch = Fetch { context: &self.context, request };
+        let answer = self.run(Purpose::Read, &fetch).await?;
+        self.server.recognise(answer.server)?;
+        Ok(answer.page)
     }
 
     async fn reread(&self, request: &RereadRequest) -> Result<Vec<StoredRow>, StoreError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use outbox_sql::{Dialect, Driver, DriverError, Row, Session, Statement};
-use sqlx::{ConnectOptions, Connection, Pool};
+use sqlx::{ConnectOptions, Pool};
 
 use crate::database::backend::Options;
 use crate::{Database, Error};
@@ -57,13 +57,6 @@ impl<DB: Database> Driver for SqlxDriver<DB> {
 
 /// One connection of a store's.
 pub struct SqlxSession<DB: Database>(DB::Connection);
-
-impl<DB: Database> SqlxSession<DB> {
-    /// Says goodbye to the server. Dropping closes the connection too, but less politely.
-    pub async fn close(self) -> Result<(), DriverError> {
-        self.0.close().await.map_err(DB::error)
-    }
-}
 
 impl<DB: Database> fmt::Debug for SqlxSession<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

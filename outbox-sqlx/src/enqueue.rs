@@ -5,7 +5,7 @@ use std::slice;
 use std::sync::Arc;
 
 use outbox_core::{Limits, Message, Partition, StoreError, StoreErrorKind, Waker};
-use outbox_sql::{Driver, Info, Names, StoreConfig, enqueue_statements, inspect};
+use outbox_sql::{Info, Names, Probe, StoreConfig, enqueue_statements, inspect};
 use sqlx::{Connection, Pool};
 
 use crate::{Database, Error, SqlxDriver, Store};
@@ -41,8 +41,9 @@ impl<DB: Database> Outbox<DB> {
     /// Stores `message` in the transaction that `connection` is in; `&mut *tx` of sqlx's
     /// transactions and savepoints is such a connection.
     ///
-    /// Outside a transaction this is [`Error::NoTransaction`], without asking the database.
-    /// After any other error than [`Error::Message`] roll the transaction back.
+    /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
+    /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
+    /// are asked in a round trip of its own. After any other error than [`Error::Message`] roll the transaction back.
     pub async fn enqueue(
         &self,
         connection: &mut DB::Connection,
@@ -65,8 +66,9 @@ impl<DB: Database> Outbox<DB> {
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// sqlx doesn't know of. **Without a transaction the messages are stored at once, whatever
-    /// becomes of the change that they tell of.**
+    /// sqlx doesn't know of. **On PostgreSQL, without a transaction the messages are stored at
+    /// once, whatever becomes of the change that they tell of.** Elsewhere the server is asked:
+    /// without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction(
         &self,
         connection: &mut DB::Connection,
@@ -75,12 +77,27 @@ impl<DB: Database> Outbox<DB> {
         for message in messages {
             self.check(message)?;
         }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.check_open(connection).await?;
         let Inner { names, partitions, .. } = &*self.0;
         for statement in enqueue_statements(DB::DIALECT, names, *partitions, messages) {
             let done = DB::execute(connection, &statement).await;
             done.map_err(|error| Error::database("enqueueing", error))?;
         }
         Ok(())
+    }
+
+    /// Some databases end a transaction by themselves, and sqlx doesn't hear of it.
+    async fn check_open(&self, connection: &mut DB::Connection) -> Result<(), Error> {
+        let failed = |error| Error::database("enqueueing", error);
+        let Some(probe) = Probe::of(DB::DIALECT) else { return Ok(()) };
+        let answer = DB::run(connection, probe.text).await;
+        if probe.is_open(answer).map_err(failed)? {
+            return Ok(());
+        }
+        Err(Error::TransactionEnded)
     }
 
     /// Checks a message against this outbox's limits.
@@ -93,7 +110,8 @@ impl<DB: Database> Outbox<DB> {
         self.0.partitions
     }
 
-    /// Where its tables are.
+    /// Where its tables are. Unless the schema was named, it is the one in which
+    /// [`open`](OutboxBuilder::open) found them: another connection's `search_path` changes nothing.
     pub fn names(&self) -> &Names {
         &self.0.names
     }
@@ -192,14 +210,10 @@ impl<DB: Database> OutboxBuilder<DB> {
     /// partitions comes from the database.
     pub async fn open(self, pool: &Pool<DB>) -> Result<Outbox<DB>, Error> {
         let driver = SqlxDriver::like(pool);
-        let connecting = |error| Error::database("connecting", error);
-        let mut session = driver.connect().await.map_err(connecting)?;
-        let info = inspect(&mut session, DB::DIALECT, &self.names).await?;
-        // The answer is there; a failure to say goodbye changes nothing.
-        let _ = session.close().await;
+        let info = inspect(&driver, &self.names).await?;
         check_packet(&self.limits, &info)?;
-        let Self { names, limits, waker, .. } = self;
-        let partitions = info.partitions;
+        let Self { limits, waker, .. } = self;
+        let Info { names, partitions, .. } = info;
         Ok(Outbox(Arc::new(Inner { driver, names, partitions, limits, waker })))
     }
 }

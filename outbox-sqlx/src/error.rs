@@ -17,6 +17,10 @@ pub enum Error {
          `enqueue_in_raw_transaction`"
     )]
     NoTransaction,
+    /// The server has ended the transaction by itself, as after a deadlock on MySQL or a full disk
+    /// on SQLite, and what was written in it is gone. Nothing was enqueued.
+    #[error("the database has ended the transaction by itself: do all of it again")]
+    TransactionEnded,
     /// The outbox isn't there, has another version, or can't be used.
     #[error("the outbox can't be used")]
     Outbox(#[from] StoreError),
@@ -38,6 +42,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Message(_) | Self::NoTransaction | Self::Url => false,
+            Self::TransactionEnded => true,
             Self::Outbox(error) => {
                 matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
             }
@@ -64,13 +69,17 @@ pub(crate) fn driver_error(
 ) -> DriverError {
     match error {
         sqlx::Error::Database(error) => {
+            let code = code(&*error);
             // A duplicate's message quotes it on MySQL.
             let message = match error.kind() {
+                _ if code.as_deref().is_some_and(|code| quotes_values(dialect, code)) => {
+                    "a value is refused, and the message would quote it".to_owned()
+                }
                 sqlx::error::ErrorKind::Other => error.message().to_owned(),
                 kind => format!("a constraint refused a row ({kind:?})"),
             };
             let message = DatabaseMessage(message);
-            match code(&*error) {
+            match code {
                 Some(code) => DriverError::database(dialect, code, message),
                 None => DriverError::other(message),
             }
@@ -83,5 +92,15 @@ pub(crate) fn driver_error(
         | sqlx::Error::PoolClosed
         | sqlx::Error::BeginFailed => DriverError::connection(error),
         error => DriverError::other(error),
+    }
+}
+
+/// PostgreSQL's data exceptions and what a trigger raises; MySQL's incorrect values and JSON.
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+fn quotes_values(dialect: outbox_sql::Dialect, code: &str) -> bool {
+    match dialect {
+        outbox_sql::Dialect::Postgres => code.starts_with("22") || code == "P0001",
+        outbox_sql::Dialect::MySql => matches!(code, "1292" | "1366" | "1367" | "1411" | "3140"),
+        outbox_sql::Dialect::Sqlite => false,
     }
 }

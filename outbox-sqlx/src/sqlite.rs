@@ -2,7 +2,7 @@
 
 use outbox_sql::{Dialect, Type, Value};
 use sqlx::error::{BoxDynError, DatabaseError};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{Arguments, ConnectOptions, Row, Sqlite};
 use uuid::Uuid;
 
@@ -16,8 +16,7 @@ impl Backend for Sqlite {
     const BEGIN: Option<&'static str> = Some("BEGIN IMMEDIATE");
 
     fn own(options: &SqliteConnectOptions) -> SqliteConnectOptions {
-        let options = options.clone().journal_mode(SqliteJournalMode::Wal);
-        options.create_if_missing(false).disable_statement_logging()
+        options.clone().create_if_missing(false).disable_statement_logging()
     }
 
     same_for_every_database!();

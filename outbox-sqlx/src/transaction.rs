@@ -40,7 +40,8 @@ impl<DB: Database> Outbox<DB> {
 
 impl<DB: Database> OutboxTransaction<'_, DB> {
     /// Checks `message` and keeps it until [`commit`](Self::commit) stores it with the others, in
-    /// one statement. After an error the transaction stays usable.
+    /// one statement. After an error the transaction stays usable. What is enqueued through the
+    /// connection meanwhile comes before it: use one of the two for messages of one key.
     pub fn emit(&mut self, message: Message) -> Result<(), Error> {
         self.outbox.check(&message)?;
         self.emitted.push(message);

@@ -91,6 +91,36 @@ async fn when_a_relay_is_killed_the_other_finishes_within_a_lease() {
     .await;
 }
 
+/// FAILURES row 21. Seen to fail with expiries computed from the program's clock.
+#[tokio::test]
+async fn wrong_clocks_of_relays_change_nothing() {
+    with_shared(async |shared| {
+        let start = |name: &str, offset: &str| {
+            let broker = format!("file:{}", shared.file(name).display());
+            let store = ["relay", "--store", &shared.store];
+            let rest = ["--broker", &broker, "--lease", "4s"];
+            Running::start_at(offset, &[&store[..], &rest].concat())
+        };
+        let (mut ahead, mut behind) = (start("ahead", "+10m"), start("behind", "-10m"));
+        wait_until(PATIENCE, || shared.owners().len() == 2).await;
+        let both = shared.owners();
+        shared.enqueue(400);
+        wait_until(PATIENCE, || shared.depth() == 0).await;
+        // Longer than a lease: who lives keeps what it has.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(shared.owners(), both);
+        ahead.0.kill().unwrap();
+        ahead.0.wait().unwrap();
+        shared.enqueue(400);
+        wait_until(PATIENCE, || shared.depth() == 0).await;
+        let all = published(&shared.file("ahead")).len() + published(&shared.file("behind")).len();
+        assert_eq!(all, 800);
+        behind.terminate();
+        assert_eq!(behind.ended(PATIENCE).await, 0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_relay_that_is_told_to_stop_hands_over_at_once() {
     with_shared(async |shared| {

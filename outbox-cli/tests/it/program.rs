@@ -86,6 +86,19 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
+    /// With a wall clock that is wrong by `offset`, such as `+10m`.
+    pub(crate) fn start_at(offset: &str, args: &[&str]) -> Self {
+        let arch = std::env::consts::ARCH;
+        let library = format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketime.so.1");
+        assert!(Path::new(&library).exists(), "this test needs Debian's package `faketime`");
+        let mut command = command(args);
+        // Timers run by the monotonic clock, which nobody sets.
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME", offset);
+        command.env("LD_PRELOAD", library);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
     pub(crate) fn terminate(&self) {
         let process = self.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());

@@ -26,7 +26,9 @@ pub(super) fn fair_share(report: &LeaseReport, me: RelayId) -> usize {
         report.relays.iter().filter(|relay| !is_sick(relay.sick)).map(|relay| relay.id).collect();
     healthy.sort_by_key(|id| (Reverse(owned.get(id).copied().unwrap_or(0)), *id));
     let Some(rank) = healthy.iter().position(|id| *id == me) else { return 0 };
-    let shared = partitions.saturating_sub(probing);
+    // No healthy relay gives its only partition away to be probed with: with fewer partitions than
+    // relays it would go round, and nobody keep it long enough to tell poison from an outage.
+    let shared = partitions.saturating_sub(probing).max(partitions.min(healthy.len()));
     shared / healthy.len() + usize::from(rank < shared % healthy.len())
 }
 
@@ -79,6 +81,14 @@ mod tests {
         assert_eq!([0, 1].map(|r| fair_share(&one, id(r))), [1, 3]);
         let both = report(&owners, &[true, true]);
         assert_eq!([0, 1].map(|r| fair_share(&both, id(r))), [2, 2]);
+    }
+
+    #[test]
+    fn nobody_gives_its_only_partition_to_a_sick_relay() {
+        let one = report(&[Some(0)], &[false, true, false]);
+        assert_eq!([0, 2].map(|r| fair_share(&one, id(r))), [1, 0]);
+        let two = report(&[Some(0), Some(0)], &[false, true]);
+        assert_eq!([0, 1].map(|r| fair_share(&two, id(r))), [1, 1]);
     }
 
     #[test]

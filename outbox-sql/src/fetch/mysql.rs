@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: one statement too, as at READ COMMITTED each has its own snapshot.
 
 use super::{BEHIND, COLUMNS, Fetch, GENERATION, META, ROW, bounds};
+use crate::open::read_only;
 use crate::row::{behind_columns, stored_columns};
 use crate::statement::{Sql, padded};
 use crate::{Dialect, Statement};
@@ -13,7 +14,8 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
         format!(
             "SELECT {META}, {vacant}, CAST(NULL AS SIGNED), CAST(NULL AS BINARY(16)), NULL, \
              CAST(NULL AS BINARY(512)), NULL, NULL, NULL, NULL, CAST(NULL AS SIGNED), \
-             CAST(@@global.read_only AS SIGNED), CAST(NULL AS SIGNED)"
+             {}, CAST(@@server_id AS SIGNED)",
+            read_only!()
         ),
     );
     generations(fetch, &mut sql);

@@ -10,6 +10,8 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
     let vacant = fetch.vacant();
     let outbox = &fetch.context.tables.outbox;
     let partition = &fetch.context.tables.partition;
+    // Since when a server runs tells it from every other one.
+    let server = Dialect::Postgres.epoch("pg_postmaster_start_time()");
     // `octet_length` of a payload that is stored out of line doesn't read it.
     let text = format!(
         "SELECT {ROW}::bigint, page.* \
@@ -38,7 +40,7 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
          UNION ALL \
          SELECT {META}, {vacant}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-                CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END, NULL"
+                CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END, {server}"
     );
     let reads = fetch.reads();
     let ints = |value: &dyn Fn(usize) -> i64| Value::Ints((0..reads.len()).map(value).collect());

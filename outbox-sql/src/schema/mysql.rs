@@ -1,5 +1,6 @@
-//! MySQL and MariaDB. Data definition can't be rolled back there: every statement may be repeated,
-//! and the row that says which version this is comes last.
+//! MySQL and MariaDB. Data definition can't be rolled back there: every statement may be repeated.
+//! The row that says how many partitions there are comes first, so that a migration that broke off
+//! is taken up with the same number only; which version it has reached comes last.
 
 use super::partition_rows;
 use crate::Dialect;
@@ -21,6 +22,14 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
   headers LONGTEXT NOT NULL DEFAULT ('[]'),
   created_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6))";
     let mut statements = vec![
+        format!(
+            "CREATE TABLE IF NOT EXISTS {meta} (
+  only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+  version INT NOT NULL,
+  partitions INT NOT NULL
+) {OPTIONS}"
+        ),
+        format!("INSERT IGNORE INTO {meta} (version, partitions) VALUES (0, {partitions})"),
         // The payload's size has a column of its own, so that a page can be bounded in bytes
         // without reading payloads that it won't return. It has a default rather than being
         // generated, as MariaDB reads what a generated column is made from with it: 1,324 ms
@@ -74,16 +83,8 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
   expires_at DATETIME(6) NOT NULL
 ) {OPTIONS}"
         ),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {meta} (
-  only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
-  version INT NOT NULL,
-  partitions INT NOT NULL
-) {OPTIONS}"
-        ),
     ];
     statements.extend(partition_rows(Dialect::MySql, tables, partitions));
-    statements
-        .push(format!("INSERT IGNORE INTO {meta} (version, partitions) VALUES (1, {partitions})"));
+    statements.push(format!("UPDATE {meta} SET version = 1"));
     statements
 }

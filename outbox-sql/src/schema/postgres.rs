@@ -15,6 +15,9 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
   payload bytea NOT NULL,
   headers json NOT NULL DEFAULT '[]',
   created_at timestamptz NOT NULL DEFAULT now()"#;
+    // Infinity, or a date beyond what counts in microseconds, would fail every page that it is on.
+    let times = "CHECK (created_at >= '0001-01-01Z' AND created_at < '10000-01-01Z'),
+  CHECK (retry_at >= '0001-01-01Z' AND retry_at < '10000-01-01Z')";
     let mut statements = vec![
         // A cache would give out numbers out of order: 1, 21, 2.
         format!("CREATE SEQUENCE {sequence} AS bigint CACHE 1"),
@@ -25,11 +28,13 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
             "CREATE TABLE {outbox} (
   partition_no smallint NOT NULL CHECK (partition_no BETWEEN 0 AND {last}),
   seq bigint NOT NULL DEFAULT
-    CASE WHEN pg_current_xact_id() > '0'::xid8 THEN nextval('{sequence}'::regclass) END,
+    CASE WHEN pg_current_xact_id() > '0'::xid8 THEN nextval('{sequence}'::regclass) END
+    CHECK (seq > 0),
   {message},
   attempts integer NOT NULL DEFAULT 0,
   retry_at timestamptz,
   last_error text,
+  {times},
   PRIMARY KEY (partition_no, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.5)"
         ),

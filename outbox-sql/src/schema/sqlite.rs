@@ -21,7 +21,7 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
         // Without AUTOINCREMENT the number of a deleted row would be given out again.
         format!(
             "CREATE TABLE {outbox} (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  seq INTEGER PRIMARY KEY AUTOINCREMENT CHECK (seq > 0),
   partition_no INTEGER NOT NULL CHECK (partition_no BETWEEN 0 AND {last}),
   {message},
   attempts INTEGER NOT NULL DEFAULT 0,

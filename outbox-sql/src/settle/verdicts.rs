@@ -7,6 +7,7 @@ use outbox_core::{Fate, RowRef, Verdict, VerdictAnswer};
 use super::Settle;
 use super::delivered::{matches, named};
 use crate::error::Failure;
+use crate::lease::by_key;
 use crate::row::{Columns, micros};
 use crate::statement::Sql;
 use crate::{Dialect, Session, Statement, Type};
@@ -57,7 +58,10 @@ async fn owned<S: Session>(
     let numbers: HashSet<_> =
         settle.request.verdicts.iter().map(|v| i64::from(v.row.partition.0)).collect();
     let (column, lease) = (dialect.int("partition_no"), &settle.context.tables.lease);
-    let mut sql = Sql::new(dialect, format!("SELECT {column}, epoch FROM {lease} WHERE owner = "));
+    let mut sql = Sql::new(
+        dialect,
+        format!("SELECT {column}, epoch FROM {lease}{} WHERE owner = ", by_key(dialect)),
+    );
     sql.bind(settle.request.relay.0).push(" AND partition_no");
     sql.one_of(&numbers.into_iter().collect::<Vec<_>>());
     sql.push(" ORDER BY partition_no").push(shared_lock(dialect));

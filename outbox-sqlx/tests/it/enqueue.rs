@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outbox_core::{Limits, Message};
 use outbox_sqlx::{Error, Outbox};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, MySql, Postgres};
 
 use crate::support::{Bed, Kind, for_every_database, keys, message};
 
@@ -198,4 +198,82 @@ async fn a_service_that_exhausts_its_pool_does_not_starve_the_relay<DB: Kind>(be
     let store = outbox.store().await.unwrap();
     let request = crate::support::lease_request(crate::support::relay(), &[0]);
     outbox_core::Store::lease(&store, &request).await.unwrap();
+}
+
+/// Seen to fail without the probe: the message is stored, the change that it tells of is not.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_stores_no_message() {
+    let bed = crate::support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY) STRICT".to_owned()).await;
+    let insert = "INSERT OR ROLLBACK INTO orders VALUES (1)";
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    sqlx::query(insert).execute(&mut *tx).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    sqlx::query(insert).execute(&mut *tx).await.unwrap_err();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded) && error.is_retryable(), "{error:?}");
+    assert_eq!(bed.count("").await, 0);
+    bed.enqueue(&["b"]).await;
+    assert_eq!(keys(&bed.all().await), ["b"], "the pool's connections are as good as before");
+}
+
+/// Seen to fail without the probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_victim_of_a_deadlock_stores_no_message() {
+    let bed = crate::support::mariadb().await;
+    let schema = bed.place.names.schema.as_ref().unwrap();
+    let orders = format!("`{schema}`.orders");
+    bed.execute(format!("CREATE TABLE {orders} (id INT PRIMARY KEY, total INT) ENGINE=InnoDB"))
+        .await;
+    bed.execute(format!("INSERT INTO {orders} VALUES (1, 0), (2, 0)")).await;
+    let update = |id| format!("UPDATE {orders} SET total = total + 1 WHERE id = {id}");
+    let run = async |tx: &mut sqlx::MySqlConnection, id| {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(update(id))).execute(tx).await.map(|_| ())
+    };
+    let mut one = bed.outbox.begin(bed.pool()).await.unwrap();
+    let mut two = bed.outbox.begin(bed.pool()).await.unwrap();
+    one.emit(message("one")).unwrap();
+    two.emit(message("two")).unwrap();
+    run(&mut one, 1).await.unwrap();
+    run(&mut two, 2).await.unwrap();
+    let (first, second) = tokio::join!(run(&mut one, 2), run(&mut two, 1));
+    assert!(first.is_err() != second.is_err(), "one of them is the victim");
+    let mut stored = Vec::new();
+    for (tx, result, key) in [(one, first, "one"), (two, second, "two")] {
+        // A service that goes on as if nothing had happened.
+        match tx.commit().await {
+            Ok(()) => stored.push(key),
+            Err(error) => {
+                assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+                assert!(result.is_err());
+            }
+        }
+    }
+    assert_eq!(keys(&bed.all().await), stored);
+    assert_eq!(stored.len(), 1);
+}
+
+/// What a producer in another language may try. Seen to fail, every page of its relay, without the
+/// checks and, on MariaDB, when a creation time that is none was an error.
+#[tokio::test]
+async fn a_time_that_is_none_stops_no_relay() {
+    let insert = |table: &str, values: &str| {
+        format!("INSERT INTO {table} (partition_no, id, topic, payload, headers, {values}")
+    };
+    let postgres = crate::support::postgres().await;
+    for values in [
+        "created_at) VALUES (0, gen_random_uuid(), 't', '', '[]', 'infinity')",
+        "created_at) VALUES (0, gen_random_uuid(), 't', '', '[]', '20000-01-01Z')",
+        "retry_at) VALUES (0, gen_random_uuid(), 't', '', '[]', '-infinity')",
+        "seq) VALUES (0, gen_random_uuid(), 't', '', '[]', 0)",
+    ] {
+        let refused = Postgres::sql(postgres.pool(), insert(&postgres.table(""), values)).await;
+        assert!(refused.is_err(), "{values}");
+    }
+    let mariadb = crate::support::mariadb().await;
+    let values = "created_at) VALUES (0, UNHEX(REPLACE(UUID(), '-', '')), 't', '', '[]', 0)";
+    let lax = format!("SET sql_mode = ''; {}", insert(&mariadb.table(""), values));
+    MySql::sql(mariadb.pool(), lax).await.unwrap();
+    let defect = mariadb.all().await.remove(0).defect.unwrap();
+    assert_eq!(defect.as_str(), "the creation time is no time");
 }

@@ -12,6 +12,7 @@ mod fence;
 mod horizon;
 mod leases;
 mod migration;
+mod producers;
 mod reading;
 mod settling;
 mod sqlite;

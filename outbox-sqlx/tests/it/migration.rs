@@ -150,3 +150,61 @@ async fn another_storage_engine_is_refused() {
     let text = bed.outbox.store().await.map_err(|error| schema_error(Err::<(), _>(error)));
     assert!(text.unwrap_err().contains("InnoDB"));
 }
+
+/// Seen to fail when the number of partitions was written last, and without the look for a table of
+/// somebody else's.
+#[tokio::test]
+async fn a_migration_that_broke_off_is_taken_up_with_the_same_number_only() {
+    let bed = crate::support::mariadb().await;
+    let builder =
+        |partitions| Outbox::builder().names(bed.place.names.clone()).partitions(partitions);
+    // What is there after the first statements.
+    bed.execute(format!("UPDATE {} SET version = 0", bed.table("_meta"))).await;
+    bed.execute(format!("DROP TABLE {}", bed.table("_relay"))).await;
+    assert!(schema_error(builder(4).open(bed.pool()).await).contains("run its migration first"));
+    let text = schema_error(builder(8).migrate(bed.pool()).await);
+    assert!(text.contains("has 4 partitions"), "{text}");
+    builder(4).migrate(bed.pool()).await.unwrap();
+    builder(4).open(bed.pool()).await.unwrap();
+    bed.execute(format!("DROP TABLE {}", bed.table("_meta"))).await;
+    let text = schema_error(builder(4).migrate(bed.pool()).await);
+    assert!(text.contains("is no outbox"), "{text}");
+}
+
+/// Seen to fail when the switch to WAL was not tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_files_are_migrated_by_many_at_once() {
+    for _ in 0..15 {
+        let place = sqlite_place().await;
+        let mut running = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let options = (*place.pool.connect_options()).clone();
+            running.spawn(async move {
+                let pool = sqlx::SqlitePool::connect_lazy_with(options);
+                Outbox::migrate(&pool).await
+            });
+        }
+        for migrated in running.join_all().await {
+            migrated.unwrap();
+        }
+    }
+}
+
+/// Seen to fail without the schema that is found at open: the relay reads another outbox than the
+/// producer writes to.
+#[tokio::test]
+async fn an_outbox_stays_where_it_was_found() {
+    let (here, elsewhere) = (crate::support::postgres().await, crate::support::postgres().await);
+    let pool = |bed: &Bed<sqlx::Postgres>| {
+        let schema = bed.place.names.schema.as_ref().unwrap();
+        let options = (*bed.pool().connect_options()).clone();
+        sqlx::PgPool::connect_lazy_with(options.options([("search_path", schema.as_str())]))
+    };
+    let outbox = Outbox::open(&pool(&here)).await.unwrap();
+    assert_eq!(outbox.names(), &here.place.names);
+    let mut tx = outbox.begin(&pool(&elsewhere)).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(keys(&here.all().await), ["a"]);
+    assert_eq!(elsewhere.count("").await, 0);
+}

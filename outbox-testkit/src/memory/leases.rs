@@ -48,9 +48,10 @@ impl Term {
         Self { expires_at: now + duration, duration }
     }
 
-    /// The second bound ends it when the clock has stepped back: it would live too long.
+    /// The second bound ends it when the clock has stepped back by more than its duration: it
+    /// would live too long. A smaller step is a correction.
     fn live(self, now: Duration) -> bool {
-        now < self.expires_at && self.expires_at <= now + self.duration
+        now < self.expires_at && self.expires_at <= now + 2 * self.duration
     }
 }
 

@@ -1,0 +1,76 @@
+//! Asking the server whether a transaction is still open.
+
+use crate::{Dialect, DriverError};
+
+/// How to learn whether a connection is in a transaction.
+///
+/// A client only knows what it has begun. MySQL and MariaDB roll a transaction back by themselves
+/// after a deadlock, SQLite after a full disk, an error of input or output or `ON CONFLICT
+/// ROLLBACK`; whoever goes on after such an error writes outside of any transaction, and an event
+/// would be stored though the change that it tells of is gone. PostgreSQL needs no probe: a
+/// transaction that has failed refuses every statement until it is rolled back.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// What to run; on MySQL these are two statements.
+    pub text: &'static str,
+    inside: Option<&'static str>,
+    outside: Option<&'static str>,
+}
+
+impl Probe {
+    /// The probe for a database that needs one.
+    pub fn of(dialect: Dialect) -> Option<Self> {
+        match dialect {
+            Dialect::Postgres => None,
+            // Outside of a transaction a savepoint ends with its statement (1305: there is none).
+            Dialect::MySql => Some(Self {
+                text: "SAVEPOINT outbox_probe; RELEASE SAVEPOINT outbox_probe",
+                inside: None,
+                outside: Some("1305"),
+            }),
+            // Within a transaction none can begin, which harms the one that there is in no way. The
+            // one that begins otherwise is left for the user to roll back: a client that finds
+            // nothing to roll back may take its connection for one that is still in a transaction.
+            Dialect::Sqlite => Some(Self { text: "BEGIN", inside: Some("1"), outside: None }),
+        }
+    }
+
+    /// What the answer to [`text`](Self::text) says: whether a transaction is open.
+    pub fn is_open(&self, answer: Result<(), DriverError>) -> Result<bool, DriverError> {
+        let code = match &answer {
+            Ok(()) => None,
+            Err(error) => error.code(),
+        };
+        if answer.is_ok() || code.is_some() {
+            if code == self.inside {
+                return Ok(true);
+            }
+            if code == self.outside {
+                return Ok(false);
+            }
+        }
+        answer.map(|()| true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_not_expected_is_an_error() {
+        for (dialect, inside, outside) in
+            [(Dialect::MySql, None, Some("1305")), (Dialect::Sqlite, Some("1"), None)]
+        {
+            let probe = Probe::of(dialect).unwrap();
+            let answer = |code: Option<&str>| match code {
+                None => Ok(()),
+                Some(code) => Err(DriverError::database(dialect, code, "it says so")),
+            };
+            assert!(probe.is_open(answer(inside)).unwrap());
+            assert!(!probe.is_open(answer(outside)).unwrap());
+            assert!(probe.is_open(answer(Some("10"))).is_err());
+            assert!(probe.is_open(Err(DriverError::connection("it broke"))).is_err());
+        }
+    }
+}
