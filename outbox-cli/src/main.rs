@@ -12,6 +12,7 @@ mod purge;
 mod relay;
 mod span;
 mod status;
+mod tail;
 
 #[tokio::main]
 async fn main() {

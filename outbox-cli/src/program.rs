@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Exit, Failure, HELP};
-use crate::{dead, demo, enqueue, migrate, output, purge, relay, status};
+use crate::{dead, demo, enqueue, migrate, output, purge, relay, status, tail};
 
 /// Relays, migrates and looks after a transactional outbox.
 #[derive(Parser)]
@@ -29,6 +29,7 @@ enum Command {
     Enqueue(enqueue::Enqueue),
     Relay(relay::Relay),
     Status(status::Status),
+    Tail(tail::Tail),
     #[command(subcommand)]
     Dead(dead::Dead),
     Purge(purge::Purge),
@@ -58,6 +59,7 @@ async fn execute(command: Command) -> Result<(), Failure> {
         Command::Enqueue(command) => command.run().await,
         Command::Relay(command) => command.run().await,
         Command::Status(command) => command.run().await,
+        Command::Tail(command) => command.run().await,
         Command::Dead(command) => command.run().await,
         Command::Purge(command) => command.run().await,
     }

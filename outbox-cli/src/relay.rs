@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use outbox::{
-    Admin, Backoff, CancellationToken, Ending, Event, Observer, RelayConfig, RetryPolicy,
+    Admin, Backoff, CancellationToken, Ending, Event, Observer, Publisher, RelayConfig, RetryPolicy,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -27,9 +27,14 @@ pub(crate) struct Relay {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// The broker: stdout: or file:PATH
+    /// The broker: kafka://…, nats://…, amqp://…, sqs://…, redis://…, stdout: or file:PATH
     #[arg(long, env = "OUTBOX_BROKER", hide_env_values = true, value_name = "URL")]
     broker: String,
+
+    /// Another broker for the topics that match a pattern, in which `*` stands for any characters;
+    /// the first that matches decides, and what matches none goes to --broker. May be repeated
+    #[arg(long = "route", value_name = "PATTERN=URL")]
+    routes: Vec<String>,
 
     /// Stop when nothing is pending any more
     #[arg(long)]
@@ -86,9 +91,15 @@ impl Relay {
         config.validate().map_err(|error| Failure::of(Exit::Usage, &error))?;
         let store = self.store.connect().await?;
         let publisher = outbox::connect_publisher(&self.broker).await?;
+        let routes = routes(&self.routes).await?;
 
         let caught_up = Arc::new(CaughtUp::default());
-        let relay = outbox::Relay::builder(store.store(), Arc::clone(&publisher))
+        let mut builder = outbox::Relay::builder(store.store(), publisher);
+        for (pattern, publisher) in routes {
+            // A pattern is a good name in logs: it says what doesn't arrive.
+            builder = builder.publisher(pattern.as_str(), publisher).route(&*pattern, &*pattern);
+        }
+        let relay = builder
             .config(config)
             .waker(store.waker())
             .drain_timeout(self.settings.stop_timeout)
@@ -115,13 +126,24 @@ impl Relay {
             ending = relay.run(stop.clone()) => ending,
             stopped = stopping => return stopped,
         };
-        let closed = publisher.close().await;
+        let closed = relay.close().await;
         if ending == Ending::Abrupt {
             return Err(Failure::new(Exit::Failed, "finishing took longer than --stop-timeout")
                 .remedy("leases run out by themselves; some messages may be published again"));
         }
         closed.map_err(|reason| Failure::new(Exit::Broker, format!("closing the broker: {reason}")))
     }
+}
+
+async fn routes(routes: &[String]) -> Result<Vec<(String, Arc<dyn Publisher>)>, Failure> {
+    let mut connected = Vec::new();
+    for route in routes {
+        let (pattern, url) = route.split_once('=').ok_or_else(|| {
+            Failure::new(Exit::Usage, "a route is a pattern of topics, `=` and the URL of a broker")
+        })?;
+        connected.push((pattern.to_owned(), outbox::connect_publisher(url).await?));
+    }
+    Ok(connected)
 }
 
 impl Settings {

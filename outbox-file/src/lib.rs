@@ -48,4 +48,5 @@ mod sink;
 
 pub use config::{FileConfig, Target};
 pub use error::FileError;
+pub use line::json_line;
 pub use publisher::FilePublisher;

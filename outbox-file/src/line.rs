@@ -10,6 +10,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+/// `message` as the publisher writes it, without the end of the line.
+pub fn json_line(message: &Message) -> String {
+    serde_json::to_string(&Line::of(message)).expect("text and numbers serialise")
+}
+
 /// The lines of a batch, and where each of them ends.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {

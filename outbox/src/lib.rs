@@ -54,6 +54,11 @@
 //! | `sqlx-postgres` | PostgreSQL through sqlx |
 //! | `sqlx-mysql` | MySQL and MariaDB through sqlx |
 //! | `sqlx-sqlite` | SQLite, built in, through sqlx |
+//! | `kafka` | Apache Kafka |
+//! | `nats` | NATS JetStream |
+//! | `rabbitmq` | RabbitMQ |
+//! | `sqs` | Amazon SQS |
+//! | `redis` | Redis Streams |
 //! | `file` | JSON lines to `stdout:` or `file:PATH` |
 
 mod error;
@@ -62,6 +67,7 @@ mod redact;
 mod scheme;
 mod store;
 
+pub use outbox_core::broker;
 pub use outbox_core::{
     Admin, BatchLimits, DeadFilter, DeadLetter, Ending, Health, InvalidMessage, Limits, Message,
     MessageBuilder, MessageParts, Observer, Ordering, Outcome, Partition, PartitionStats,
@@ -71,13 +77,23 @@ pub use outbox_core::{
 };
 #[cfg(feature = "file")]
 pub use outbox_file as file;
+#[cfg(feature = "kafka")]
+pub use outbox_kafka as kafka;
+#[cfg(feature = "nats")]
+pub use outbox_nats as nats;
+#[cfg(feature = "rabbitmq")]
+pub use outbox_rabbitmq as rabbitmq;
+#[cfg(feature = "redis")]
+pub use outbox_redis as redis;
 #[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
 pub use outbox_sqlx as sqlx;
+#[cfg(feature = "sqs")]
+pub use outbox_sqs as sqs;
 /// Tells a relay to stop.
 pub use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
-pub use publisher::connect_publisher;
+pub use publisher::{connect_publisher, connect_tail};
 pub use redact::redact;
 pub use store::{Connected, StoreUrl};
 

@@ -1,44 +1,141 @@
-//! Publishers by URL.
+//! Publishers by URL, and what reads behind them.
 
+use std::error::Error as StdError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use outbox_core::Publisher;
+use outbox_core::broker::Tail;
 
-use crate::Error;
 use crate::scheme::{Scheme, find, with_feature};
+use crate::{Error, redact};
 
 /// Makes the publisher that `url` names, and looks whether it can publish.
 ///
 /// | URL | feature | publishes |
 /// |---|---|---|
+/// | `kafka://HOST:9092,HOST…`, `kafkas://…` | `kafka` | to Kafka topics |
+/// | `nats://HOST:4222,HOST…`, `tls://…` | `nats` | to NATS JetStream subjects |
+/// | `amqp://USER:PASSWORD@HOST/VHOST`, `amqps://…` | `rabbitmq` | to RabbitMQ queues or an exchange |
+/// | `sqs://REGION`, `sqs://HOST:PORT?region=…` | `sqs` | to SQS queues, standard and FIFO |
+/// | `redis://HOST:6379/DB`, `rediss://…` | `redis` | to Redis streams |
 /// | `stdout:` | `file` | JSON lines to standard output |
 /// | `file:PATH`, `file:PATH?sync=false` | `file` | JSON lines to the end of a file |
+///
+/// What comes behind `?` sets the fields of the adapter's configuration by name; each adapter's
+/// `…Config` has a table of them. `destination` is common to all brokers: a template in which
+/// `{topic}` stands for the message's topic.
 pub async fn connect_publisher(url: &str) -> Result<Arc<dyn Publisher>, Error> {
-    find("publisher", TABLE, url)?(url).await
+    (find("publisher", TABLE, url)?.publisher)(url).await
 }
 
-type Connect = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Publisher>, Error>>;
+/// Reads what arrives at the destination of `topic` from now on, for people who look and for
+/// tests: see [`Tail`]. Every broker has one, files don't.
+pub async fn connect_tail(url: &str, topic: &str) -> Result<Box<dyn Tail>, Error> {
+    let Some(tail) = find("broker", TABLE, url)?.tail else {
+        let problem = "what is written there is read with `tail -f`".into();
+        return Err(Error::Url { url: redact(url), problem });
+    };
+    tail(url, topic).await
+}
 
-const TABLE: &[Scheme<Connect>] = &[
-    Scheme { names: &["stdout"], feature: "file", adapter: with_feature!("file", file) },
-    Scheme { names: &["file"], feature: "file", adapter: with_feature!("file", file) },
+type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+#[derive(Clone, Copy)]
+struct Adapter {
+    publisher: for<'a> fn(&'a str) -> Answer<'a, Arc<dyn Publisher>>,
+    tail: Option<for<'a> fn(&'a str, &'a str) -> Answer<'a, Box<dyn Tail>>>,
+}
+
+const TABLE: &[Scheme<Adapter>] = &[
+    Scheme {
+        names: &["kafka", "kafkas"],
+        feature: "kafka",
+        adapter: with_feature!("kafka", kafka::ADAPTER),
+    },
+    Scheme {
+        names: &["nats", "tls"],
+        feature: "nats",
+        adapter: with_feature!("nats", nats::ADAPTER),
+    },
+    Scheme {
+        names: &["amqp", "amqps"],
+        feature: "rabbitmq",
+        adapter: with_feature!("rabbitmq", rabbitmq::ADAPTER),
+    },
+    Scheme { names: &["sqs"], feature: "sqs", adapter: with_feature!("sqs", sqs::ADAPTER) },
+    Scheme {
+        names: &["redis", "rediss"],
+        feature: "redis",
+        adapter: with_feature!("redis", redis::ADAPTER),
+    },
+    Scheme { names: &["stdout"], feature: "file", adapter: with_feature!("file", file::ADAPTER) },
+    Scheme { names: &["file"], feature: "file", adapter: with_feature!("file", file::ADAPTER) },
 ];
 
-#[cfg(feature = "file")]
-fn file(url: &str) -> BoxFuture<'_, Result<Arc<dyn Publisher>, Error>> {
-    use outbox_file::{FileConfig, FileError, FilePublisher};
+/// Adapters have the same shape, but no type that one could be generic over.
+macro_rules! adapter {
+    ($feature:literal, $module:ident, $config:path, $publisher:path $(, $tail:path)?) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            use super::*;
 
-    use crate::redact;
+            pub(super) const ADAPTER: Adapter =
+                Adapter { publisher, tail: adapter!(@tail $($tail)?) };
 
-    Box::pin(async move {
-        let config: FileConfig = url.parse().map_err(|error: FileError| Error::Url {
-            url: redact(url),
-            problem: error.to_string(),
-        })?;
-        match FilePublisher::connect(config).await {
-            Ok(publisher) => Ok(Arc::new(publisher) as Arc<dyn Publisher>),
-            Err(error) => Err(Error::Publisher { url: redact(url), source: error.into() }),
+            fn publisher(url: &str) -> Answer<'_, Arc<dyn Publisher>> {
+                Box::pin(async move {
+                    let config: $config = config(url)?;
+                    let publisher = <$publisher>::connect(config).await;
+                    Ok(Arc::new(publisher.map_err(|error| refused(url, error))?) as _)
+                })
+            }
+
+            $(fn tail<'a>(url: &'a str, topic: &'a str) -> Answer<'a, Box<dyn Tail>> {
+                Box::pin(async move {
+                    let config: $config = config(url)?;
+                    let tail = <$tail>::connect(config, topic).await;
+                    Ok(Box::new(tail.map_err(|error| refused(url, error))?) as _)
+                })
+            })?
         }
-    })
+    };
+    (@tail $tail:path) => { Some(tail) };
+    (@tail) => { None };
+}
+
+adapter!(
+    "kafka",
+    kafka,
+    outbox_kafka::KafkaConfig,
+    outbox_kafka::KafkaPublisher,
+    outbox_kafka::KafkaTail
+);
+adapter!("nats", nats, outbox_nats::NatsConfig, outbox_nats::NatsPublisher, outbox_nats::NatsTail);
+adapter!(
+    "rabbitmq",
+    rabbitmq,
+    outbox_rabbitmq::RabbitMqConfig,
+    outbox_rabbitmq::RabbitMqPublisher,
+    outbox_rabbitmq::RabbitMqTail
+);
+adapter!("sqs", sqs, outbox_sqs::SqsConfig, outbox_sqs::SqsPublisher, outbox_sqs::SqsTail);
+adapter!(
+    "redis",
+    redis,
+    outbox_redis::RedisConfig,
+    outbox_redis::RedisPublisher,
+    outbox_redis::RedisTail
+);
+adapter!("file", file, outbox_file::FileConfig, outbox_file::FilePublisher);
+
+#[allow(dead_code, reason = "without any adapter nothing is read")]
+fn config<C: FromStr<Err: StdError>>(url: &str) -> Result<C, Error> {
+    url.parse().map_err(|error: C::Err| Error::Url { url: redact(url), problem: error.to_string() })
+}
+
+#[allow(dead_code, reason = "without any adapter nothing is refused")]
+fn refused(url: &str, error: impl StdError + Send + Sync + 'static) -> Error {
+    Error::Publisher { url: redact(url), source: error.into() }
 }

@@ -80,6 +80,30 @@ impl BrokerUrl {
         self.hosts.iter().map(|host| with_port(host, port)).collect()
     }
 
+    /// Takes out the options whose names are wanted, for an adapter that hands them on as they are.
+    /// The same name twice is an error.
+    pub fn take_options(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, String)>, InvalidUrl> {
+        let query = std::mem::take(&mut self.query);
+        let mut taken: Vec<(String, String)> = Vec::new();
+        let mut rest = Vec::new();
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let name = decode(name, "name of an option")?;
+            if !wanted(&name) {
+                rest.push(option);
+            } else if taken.iter().any(|(other, _)| *other == name) {
+                return Err(InvalidUrl(format!("the option `{name}` is there twice")));
+            } else {
+                taken.push((name, decode(value, "value of an option")?));
+            }
+        }
+        self.query = rest.join("&");
+        Ok(taken)
+    }
+
     /// Reads a configuration from the URL's options and from `parts`, which are what the adapter
     /// took from the rest of the URL, each under the name of its field. A list is several parts
     /// of one name. The same field in both is an error, as is an option that there isn't.
@@ -166,6 +190,20 @@ mod tests {
         let url = BrokerUrl::parse("kafka://u:p%2Fw@h/a%20b", &["kafka"]).unwrap();
         assert_eq!(url.password.as_deref(), Some("p/w"));
         assert_eq!(url.path, "a b");
+    }
+
+    #[test]
+    fn options_can_be_taken_out() {
+        let dotted = |url: &str| {
+            let mut url = BrokerUrl::parse(url, &["kafka"]).unwrap();
+            let taken = url.take_options(|name| name.contains('.'))?;
+            Ok((taken, url.config::<Config>(&[("servers", "h")])?.batch))
+        };
+        let (taken, batch) = dotted("kafka://h?a.b=1%262&batch=7&c.d").unwrap();
+        assert_eq!(taken, [("a.b", "1&2"), ("c.d", "")].map(|(n, v)| (n.into(), v.into())));
+        assert_eq!(batch, 7);
+        let twice: InvalidUrl = dotted("kafka://h?a.b=1&a.b=canary").unwrap_err();
+        assert_eq!(twice.to_string(), "the option `a.b` is there twice");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod observe;
 mod perform;
+mod routes;
 mod telemetry;
 mod waker;
 mod worker;
@@ -21,6 +22,7 @@ pub use waker::Waker;
 use crate::relay::{Event, InvalidConfig, RelayConfig};
 use crate::{Admin, Publisher, Reason, RelayId, Store};
 use observe::Observers;
+use routes::Routes;
 use telemetry::Telemetry;
 
 /// Moves what was committed from a [`Store`] to a [`Publisher`], until it is told to stop.
@@ -30,7 +32,7 @@ use telemetry::Telemetry;
 /// broken connection, a database or a broker that is down.
 pub struct Relay {
     store: Arc<dyn Store>,
-    publisher: Arc<dyn Publisher>,
+    routes: Routes,
     admin: Option<(Arc<dyn Admin>, Duration)>,
     config: RelayConfig,
     waker: Waker,
@@ -59,16 +61,16 @@ impl fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// A relay from `store` to `publisher`.
+    /// A relay from `store` to `publisher`, which is called `default`.
     pub fn builder(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         RelayBuilder {
             store,
-            publisher,
+            routes: Routes::to(publisher),
             admin: None,
             config: RelayConfig::default(),
             waker: Waker::new(),
             drain_timeout: Duration::from_secs(10),
-            observers: vec![Arc::new(Telemetry)],
+            observers: Vec::new(),
         }
     }
 
@@ -82,6 +84,11 @@ impl Relay {
         let ending = self.supervise(stop).await;
         drop(sampling);
         ending
+    }
+
+    /// Closes its publishers, after a run has ended.
+    pub async fn close(&self) -> Result<(), Reason> {
+        self.routes.close().await
     }
 
     /// Whether it gets anywhere, for readiness checks.
@@ -112,7 +119,7 @@ impl Relay {
         worker::Worker {
             relay,
             store: &self.store,
-            publisher: &self.publisher,
+            routes: &self.routes,
             config: self.config,
             woken: self.waker.listen(),
             stop,
@@ -127,7 +134,7 @@ impl Relay {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RelayBuilder {
     store: Arc<dyn Store>,
-    publisher: Arc<dyn Publisher>,
+    routes: Routes,
     admin: Option<(Arc<dyn Admin>, Duration)>,
     config: RelayConfig,
     waker: Waker,
@@ -173,12 +180,31 @@ impl RelayBuilder {
         self
     }
 
+    /// Adds a publisher that [`route`](Self::route) can name. Each rests and recovers on its own:
+    /// one that is down stops no other.
+    pub fn publisher(mut self, name: impl Into<Arc<str>>, publisher: Arc<dyn Publisher>) -> Self {
+        self.routes.publisher(name.into(), publisher);
+        self
+    }
+
+    /// Sends the topics that match `pattern`, in which `*` stands for any number of characters, to
+    /// the publisher of that name. The first route that matches decides; what matches none goes to
+    /// `default`, the relay's first publisher.
+    ///
+    /// Order is kept for each key per publisher: between two of them there is none.
+    pub fn route(mut self, pattern: impl Into<String>, publisher: impl Into<Arc<str>>) -> Self {
+        self.routes.rule(pattern.into(), publisher.into());
+        self
+    }
+
     /// Checks the settings.
-    pub fn build(self) -> Result<Relay, InvalidConfig> {
+    pub fn build(mut self) -> Result<Relay, InvalidConfig> {
         self.config.validate()?;
+        self.routes.check()?;
+        self.observers.insert(0, Arc::new(Telemetry(self.routes.names())));
         Ok(Relay {
             store: self.store,
-            publisher: self.publisher,
+            routes: self.routes,
             admin: self.admin,
             health: Health::new(self.config.lease),
             config: self.config,

@@ -7,26 +7,53 @@ use metrics::{counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
 use super::Observer;
-use crate::relay::{Event, StoreFailure};
+use crate::relay::{Destination, Event, StoreFailure};
 use crate::{Admin, Message, Outcome};
 
-/// Turns events into log lines and metrics.
-pub(super) struct Telemetry;
+/// Turns events into log lines and metrics. It knows the names of the destinations.
+pub(super) struct Telemetry(pub(super) Vec<Arc<str>>);
 
 impl Observer for Telemetry {
     fn observe(&self, event: &Event) {
+        self.of_destination(event);
         measure(event);
         log(event);
     }
 }
 
+impl Telemetry {
+    fn of_destination(&self, event: &Event) {
+        let name = |destination: &Destination| self.0[usize::from(destination.0)].to_string();
+        match event {
+            Event::Published { destination, delivered, failed, took, .. } => {
+                let name = name(destination);
+                counter!("outbox_published_total", "publisher" => name.clone())
+                    .increment(*delivered as u64);
+                counter!("outbox_failed_total", "publisher" => name.clone())
+                    .increment(*failed as u64);
+                histogram!("outbox_publish_seconds", "publisher" => name)
+                    .record(took.as_secs_f64());
+            }
+            Event::BreakerOpened(destination, reason) => {
+                let name = name(destination);
+                warn!(publisher = name, %reason, "the broker is unavailable");
+                gauge!("outbox_breaker_open", "publisher" => name).set(1.0);
+            }
+            Event::BreakerClosed(destination) => {
+                let name = name(destination);
+                info!(publisher = name, "the broker is available again");
+                gauge!("outbox_breaker_open", "publisher" => name).set(0.0);
+            }
+            Event::Throttled(destination, wait) => {
+                warn!(publisher = name(destination), ?wait, "the broker asks to slow down");
+            }
+            _ => {}
+        }
+    }
+}
+
 fn measure(event: &Event) {
     match event {
-        Event::Published { delivered, failed, took, .. } => {
-            counter!("outbox_published_total").increment(*delivered as u64);
-            counter!("outbox_failed_total").increment(*failed as u64);
-            histogram!("outbox_publish_seconds").record(took.as_secs_f64());
-        }
         Event::Fetched { looked, late, took, .. } => {
             counter!("outbox_looked_behind_total").increment(*looked as u64);
             counter!("outbox_late_total").increment(*late as u64);
@@ -35,8 +62,6 @@ fn measure(event: &Event) {
         Event::Retried { .. } => counter!("outbox_retried_total").increment(1),
         Event::Dead { .. } => counter!("outbox_dead_total").increment(1),
         Event::Lost(_) | Event::Expired(_) => counter!("outbox_leases_lost_total").increment(1),
-        Event::BreakerOpened(..) => gauge!("outbox_breaker_open").set(1.0),
-        Event::BreakerClosed(_) => gauge!("outbox_breaker_open").set(0.0),
         Event::StoreFailed(call, _) => {
             counter!("outbox_store_failures_total", "call" => call.name()).increment(1);
         }
@@ -68,9 +93,7 @@ fn log(event: &Event) {
         Event::Dead { id, attempts, error } => {
             error!(message = %id, attempts, %error, "a message was dead-lettered");
         }
-        Event::BreakerOpened(_, reason) => warn!(%reason, "the broker is unavailable"),
-        Event::BreakerClosed(_) => info!("the broker is available again"),
-        Event::Throttled(_, wait) => warn!(?wait, "the broker asks to slow down"),
+        Event::BreakerOpened(..) | Event::BreakerClosed(_) | Event::Throttled(..) => {}
         Event::StoreFailed(call, StoreFailure { reason, .. }) => {
             warn!(call = call.name(), %reason, "the database failed; trying again");
         }

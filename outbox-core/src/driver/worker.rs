@@ -12,16 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::observe::Observers;
 use super::perform::{self, Done};
+use super::routes::Routes;
 use super::{Ending, Health, telemetry};
-use crate::relay::{
-    Command, Destination, DestinationSpec, Event, Input, Machine, RelayConfig, Setup,
-};
-use crate::{Publisher, RelayId, Store};
+use crate::relay::{Command, Event, Input, Machine, RelayConfig, Setup};
+use crate::{RelayId, Store};
 
 pub(super) struct Worker<'a> {
     pub(super) relay: RelayId,
     pub(super) store: &'a Arc<dyn Store>,
-    pub(super) publisher: &'a Arc<dyn Publisher>,
+    pub(super) routes: &'a Routes,
     pub(super) config: RelayConfig,
     pub(super) woken: watch::Receiver<u64>,
     pub(super) stop: CancellationToken,
@@ -79,16 +78,13 @@ impl Worker<'_> {
     }
 
     fn machine(&self) -> Machine {
-        let spec = DestinationSpec {
-            ordering: self.publisher.ordering(),
-            limits: self.publisher.limits(),
-        };
+        let routes = self.routes.clone();
         let setup = Setup {
             config: self.config,
             relay: self.relay,
             visibility: self.store.visibility(),
-            destinations: vec![spec],
-            route: Box::new(|_| Destination(0)),
+            destinations: self.routes.specs(),
+            route: Box::new(move |topic| routes.of(topic)),
             seed: fastrand::u64(..),
         };
         Machine::new(setup, Duration::ZERO).expect("the settings were checked when it was built")
@@ -97,7 +93,8 @@ impl Worker<'_> {
     /// Starts what a command asks for, on a task of its own.
     fn perform(&self, tasks: &mut JoinSet<Done>, start: Instant, command: Command) {
         if let Command::Publish(batch) = command {
-            tasks.spawn(perform::publish(Arc::clone(self.publisher), batch, start));
+            let publisher = Arc::clone(self.routes.get(batch.destination));
+            tasks.spawn(perform::publish(publisher, batch, start));
             return;
         }
         let store = Arc::clone(self.store);

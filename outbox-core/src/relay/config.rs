@@ -64,6 +64,13 @@ pub struct InvalidConfig {
     problem: &'static str,
 }
 
+impl InvalidConfig {
+    #[cfg(feature = "tokio")]
+    pub(crate) fn new(setting: &'static str, problem: &'static str) -> Self {
+        Self { setting, problem }
+    }
+}
+
 impl RelayConfig {
     /// Refuses settings under which a promise could not be kept.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
