@@ -35,7 +35,8 @@ pub trait Store: Send + Sync {
     ///   had run out; when `leaving`, they are given up;
     /// - `take`: becomes the relay's under the next epoch if nobody owns it alive; alive means
     ///   `now < expires_at <= now + 2 * ttl`, the `ttl` being the one that it last ran for: a clock
-    ///   that was set back by less than that ends no lease, and by more keeps nobody alive;
+    ///   that was set back by less than that ends no lease, and by more keeps nobody alive. What
+    ///   somebody else has locked in the database may be left for another time;
     /// - the report shows leases and relays as they are after all this.
     async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReport, StoreError>;
 

@@ -73,6 +73,10 @@ impl DriverError {
         Self { kind: DriverErrorKind::Connection, code: None, source: source.into() }
     }
 
+    pub(crate) fn conflict(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: DriverErrorKind::Conflict, code: None, source: source.into() }
+    }
+
     /// Any other error.
     pub fn other(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: DriverErrorKind::Other, code: None, source: source.into() }

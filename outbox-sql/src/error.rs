@@ -24,6 +24,11 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
+    /// Other transactions came between; doing it again may help.
+    pub(crate) fn conflict(what: &'static str) -> Self {
+        Self::Driver(DriverError::conflict(what))
+    }
+
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Driver(error) if error.kind() == DriverErrorKind::Conflict)
     }

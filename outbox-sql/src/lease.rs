@@ -30,6 +30,12 @@ struct Changes {
     take: Vec<i64>,
 }
 
+impl Changes {
+    fn rows(&self) -> u64 {
+        (self.give_up.len() + self.renew.len() + self.take.len()) as u64
+    }
+}
+
 #[async_trait]
 impl Operation for LeaseCall<'_> {
     type Output = LeaseReport;
@@ -52,8 +58,14 @@ impl Operation for LeaseCall<'_> {
             tx = row.optional_int()?.and_then(|id| u64::try_from(id).ok()).map(TxId);
         }
         let changes = decide(&mut leases, self.request, &free);
+        let mut changed = 0;
         for statement in self.writes(&changes) {
-            session.execute(&statement).await?;
+            changed += session.execute(&statement).await?;
+        }
+        // A row that became this relay's only now, by a call of its own that it had given up, was
+        // not locked, and may have been taken since.
+        if changed != changes.rows() {
+            return Err(Failure::conflict("a lease changed hands meanwhile"));
         }
         let relays = self.relays(session).await?;
         session.run("COMMIT").await?;

@@ -5,14 +5,17 @@ use crate::{Dialect, DriverError};
 /// How to learn whether a connection is in a transaction.
 ///
 /// A client only knows what it has begun. MySQL and MariaDB roll a transaction back by themselves
-/// after a deadlock, SQLite after a full disk, an error of input or output or `ON CONFLICT
+/// after a deadlock and commit one before data definition, SQLite rolls back after a full disk, an error of input or output or `ON CONFLICT
 /// ROLLBACK`; whoever goes on after such an error writes outside of any transaction, and an event
-/// would be stored though the change that it tells of is gone. PostgreSQL needs no probe: a
+/// would be stored though the change that it tells of is gone. With `autocommit = 0` MySQL and
+/// MariaDB always say that one is open. PostgreSQL needs no probe: a
 /// transaction that has failed refuses every statement until it is rolled back.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     /// What to run; on MySQL these are two statements.
     pub text: &'static str,
+    /// Where no transaction was open, the probe has begun one.
+    pub begins: bool,
     inside: Option<&'static str>,
     outside: Option<&'static str>,
 }
@@ -24,14 +27,15 @@ impl Probe {
             Dialect::Postgres => None,
             // Outside of a transaction a savepoint ends with its statement (1305: there is none).
             Dialect::MySql => Some(Self {
-                text: "SAVEPOINT outbox_probe; RELEASE SAVEPOINT outbox_probe",
+                text: "SAVEPOINT outbox_transaction_probe; RELEASE SAVEPOINT outbox_transaction_probe",
+                begins: false,
                 inside: None,
                 outside: Some("1305"),
             }),
-            // Within a transaction none can begin, which harms the one that there is in no way. The
-            // one that begins otherwise is left for the user to roll back: a client that finds
-            // nothing to roll back may take its connection for one that is still in a transaction.
-            Dialect::Sqlite => Some(Self { text: "BEGIN", inside: Some("1"), outside: None }),
+            // Within a transaction none can begin, which harms the one that there is in no way.
+            Dialect::Sqlite => {
+                Some(Self { text: "BEGIN", begins: true, inside: Some("1"), outside: None })
+            }
         }
     }
 

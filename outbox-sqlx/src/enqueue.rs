@@ -97,6 +97,18 @@ impl<DB: Database> Outbox<DB> {
         if probe.is_open(answer).map_err(failed)? {
             return Ok(());
         }
+        if probe.begins {
+            // Where sqlx believes in a transaction and in savepoints, they must be there for it to
+            // roll back: otherwise it would keep what the probe has begun, and hand the
+            // connection out again. How deep it is in them it doesn't tell.
+            let savepoint = |n| format!("SAVEPOINT _sqlx_savepoint_{n};");
+            let text = if connection.is_in_transaction() {
+                (1..=DEEPEST).map(savepoint).collect()
+            } else {
+                "ROLLBACK".to_owned()
+            };
+            DB::run(connection, &text).await.map_err(failed)?;
+        }
         Err(Error::TransactionEnded)
     }
 
@@ -133,6 +145,9 @@ impl<DB: Database> Outbox<DB> {
         Ok(Store::open(self.0.driver.clone(), config).await?)
     }
 }
+
+/// Nobody nests more savepoints than that.
+const DEEPEST: u32 = 32;
 
 impl<DB: Database> Clone for Outbox<DB> {
     fn clone(&self) -> Self {

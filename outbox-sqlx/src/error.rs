@@ -17,9 +17,13 @@ pub enum Error {
          `enqueue_in_raw_transaction`"
     )]
     NoTransaction,
-    /// The server has ended the transaction by itself, as after a deadlock on MySQL or a full disk
-    /// on SQLite, and what was written in it is gone. Nothing was enqueued.
-    #[error("the database has ended the transaction by itself: do all of it again")]
+    /// The transaction isn't open any more, or never was: the server has rolled it back by itself,
+    /// as after a deadlock on MySQL or a full disk on SQLite, or MySQL has committed it before data
+    /// definition. Nothing was enqueued. Whether to do it again depends on which it was.
+    #[error(
+        "the database has ended the transaction: it was rolled back after an error, or committed \
+         by data definition"
+    )]
     TransactionEnded,
     /// The outbox isn't there, has another version, or can't be used.
     #[error("the outbox can't be used")]
@@ -41,8 +45,7 @@ impl Error {
     /// Whether the same transaction, done again from its start, may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Message(_) | Self::NoTransaction | Self::Url => false,
-            Self::TransactionEnded => true,
+            Self::Message(_) | Self::NoTransaction | Self::TransactionEnded | Self::Url => false,
             Self::Outbox(error) => {
                 matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
             }
@@ -100,7 +103,10 @@ pub(crate) fn driver_error(
 fn quotes_values(dialect: outbox_sql::Dialect, code: &str) -> bool {
     match dialect {
         outbox_sql::Dialect::Postgres => code.starts_with("22") || code == "P0001",
-        outbox_sql::Dialect::MySql => matches!(code, "1292" | "1366" | "1367" | "1411" | "3140"),
-        outbox_sql::Dialect::Sqlite => false,
+        outbox_sql::Dialect::MySql => {
+            matches!(code, "1292" | "1366" | "1367" | "1411" | "1644" | "3140")
+        }
+        // What a trigger raises.
+        outbox_sql::Dialect::Sqlite => code == "1811",
     }
 }

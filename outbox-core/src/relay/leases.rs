@@ -17,6 +17,8 @@ pub(super) struct Leases {
     report: LeaseReport,
     pub(super) next_at: Duration,
     asked_at: Duration,
+    /// Its last request wanted partitions of nobody's.
+    reached_out: bool,
     /// Until then, what belonged to others and ran out is left alone: after an outage of the
     /// database every lease has run out, though its owner lives.
     grace_until: Duration,
@@ -63,6 +65,7 @@ impl Leases {
             report: LeaseReport::default(),
             next_at: now,
             asked_at: now,
+            reached_out: false,
             grace_until: Duration::ZERO,
             outage: false,
             leaving: false,
@@ -156,7 +159,7 @@ impl Leases {
 
     /// The next request. `drained` are the partitions of which nothing is on the way any more.
     pub(super) fn request(
-        &self,
+        &mut self,
         now: Duration,
         drained: &[Partition],
         (sick, leaving): (bool, bool),
@@ -164,6 +167,7 @@ impl Leases {
     ) -> LeaseRequest {
         let release = drained.iter().filter_map(|p| Some((*p, self.get(*p)?.epoch))).collect();
         let take = self.wanted(now, rng);
+        self.reached_out = !take.is_empty();
         LeaseRequest { relay: self.me, ttl: self.ttl, take, release, sick, leaving }
     }
 
@@ -210,7 +214,13 @@ impl Leases {
         self.asked_at = asked;
         // Up to a tenth earlier, so that relays that started together don't renew together.
         let wait = (self.ttl / 3).mul_f64(0.9 + rng.f64() / 10.0);
-        self.next_at = if self.wanted(now, rng).is_empty() { asked + wait } else { now };
+        // What was asked for in vain, because somebody holds its row locked, is no nearer at once.
+        let in_vain = self.reached_out && changes.acquired.is_empty();
+        self.next_at = match (self.wanted(now, rng).is_empty(), in_vain) {
+            (true, _) => asked + wait,
+            (false, true) => asked + self.ttl / 10,
+            (false, false) => now,
+        };
         if self.grace_until > now && self.grace_until < self.next_at {
             self.next_at = self.grace_until;
         }

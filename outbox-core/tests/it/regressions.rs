@@ -295,3 +295,37 @@ fn poison_at_the_head_waits_aside() {
     // It rests between its tries instead of spinning.
     assert!(bench.now.saturating_sub(began) > Duration::from_millis(100));
 }
+
+/// A partition whose row somebody holds locked is left out of what is taken: it asked for it again
+/// at once, a hundred times a second.
+#[test]
+fn what_is_taken_in_vain_is_not_asked_for_in_a_loop() {
+    let config = RelayConfig::default();
+    let mut bench = Bench::build(Ordering::Independent, config, 4, Visibility::Snapshot, 1);
+    let locked = Partition(2);
+    let leave = LeaseRequest { leaving: true, ..other(&[], true) };
+    // Its own relay gives one up, by an operator's hand.
+    let mine = LeaseRequest { relay: RelayId(Uuid::from_u128(7)), ..leave };
+    bench.database.lease(bench.now, &mine);
+    let end = bench.now + config.lease;
+    let mut calls = 0;
+    while bench.now < end {
+        let Some(command) = bench.commands.pop_front() else {
+            bench.now = bench.now.max(bench.machine.poll_timeout().unwrap());
+            bench.tell(Input::Timeout);
+            continue;
+        };
+        if let Command::Lease(mut request) = command {
+            calls += 1;
+            assert!(calls < 1000, "it asks in a loop");
+            request.take.retain(|partition| *partition != locked);
+            let report = bench.database.lease(bench.now, &request);
+            bench.tell(Input::Leased(Ok(report)));
+        } else {
+            bench.answer(command, |batch| vec![Outcome::Delivered; batch.messages.len()]);
+        }
+    }
+    // Every page tells that a partition is vacant, and the longest poll apart it may ask.
+    let most = config.lease.as_millis() / config.poll.cap.as_millis() + 5;
+    assert!(calls > 3 && calls <= most, "{calls} calls in a lease");
+}

@@ -85,6 +85,6 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
         ),
     ];
     statements.extend(partition_rows(Dialect::MySql, tables, partitions));
-    statements.push(format!("UPDATE {meta} SET version = 1"));
+    statements.push(format!("UPDATE {meta} SET version = 1 WHERE only_row"));
     statements
 }

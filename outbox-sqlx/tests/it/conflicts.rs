@@ -225,3 +225,31 @@ async fn a_broken_connection_is_replaced() {
     store.lease(&request).await.unwrap();
     store.fetch(&fetch_all()).await.unwrap();
 }
+
+/// Its leases, its reading and its settling each have a connection, if there are so many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_has_the_connections_it_was_given() {
+    let bed = postgres().await;
+    for connections in [1, 2, 3] {
+        let name = format!("{}-{connections}", bed.place.names.schema.as_ref().unwrap());
+        let options = (*bed.pool().connect_options()).clone().application_name(&name);
+        let pool = sqlx::PgPool::connect_lazy_with(options);
+        let config = StoreConfig { connections, ..bed.store.config().clone() };
+        let store = Store::<Postgres>::open(SqlxDriver::like(&pool), config).await.unwrap();
+        bed.enqueue(&["a"]).await;
+        let owner = relay();
+        for _ in 0..3 {
+            store.lease(&lease_request(owner, &[0, 1, 2, 3])).await.unwrap();
+            let rows = store.fetch(&fetch_all()).await.unwrap().rows;
+            let delivered = rows.iter().map(row_ref).collect();
+            let request = SettleRequest { relay: owner, delivered, verdicts: vec![] };
+            store.settle(&request).await.unwrap();
+        }
+        assert_eq!(bed.count("").await, 0);
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = ";
+        let open = Postgres::number(bed.pool(), format!("{open}'{name}'")).await;
+        assert_eq!(open, i64::from(connections));
+        let leaving = outbox_core::LeaseRequest { leaving: true, ..lease_request(owner, &[]) };
+        store.lease(&leaving).await.unwrap();
+    }
+}

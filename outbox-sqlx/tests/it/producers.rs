@@ -30,7 +30,7 @@ async fn the_documented_insert_is_read_like_any_other<DB: Kind>(bed: Bed<DB>) {
             .replace("outbox_meta", &bed.table("_meta"))
             .replace(":partition", &partition.0.to_string())
             .replace(":payload", "'{\"order\":42}'")
-            .replace(":id", &format!("'{id}'"))
+            .replace(":id", &id_of::<DB>(id))
             .replace(":key", &format!("'{key}'"))
             .replace(":topic", "'orders'")
             .replace(":type", "'order.placed'");
@@ -45,6 +45,10 @@ async fn the_documented_insert_is_read_like_any_other<DB: Kind>(bed: Bed<DB>) {
         assert_eq!(message.header("tenant"), Some("acme"));
         bed.deliver(&[row]).await;
     }
+}
+
+fn id_of<DB: Kind>(id: Uuid) -> String {
+    if DB::NAME == "SQLite" { format!("x'{}'", id.simple()) } else { format!("'{id}'") }
 }
 
 #[test]
