@@ -65,7 +65,6 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    #[cfg(feature = "tokio")]
     pub(crate) fn new(setting: &'static str, problem: &'static str) -> Self {
         Self { setting, problem }
     }
@@ -96,7 +95,7 @@ impl RelayConfig {
             ("full_look", !self.full_look.is_zero(), "must be longer than zero"),
         ];
         match checks.into_iter().find(|(_, holds, _)| !holds) {
-            Some((setting, _, problem)) => Err(InvalidConfig { setting, problem }),
+            Some((setting, _, problem)) => Err(InvalidConfig::new(setting, problem)),
             None => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use outbox_core::{
 use outbox_testkit::memory::{MemoryPublisher, MemoryStore};
 use tokio_util::sync::CancellationToken;
 
-fn quick() -> RelayConfig {
+pub(crate) fn quick() -> RelayConfig {
     RelayConfig {
         lease: Duration::from_millis(600),
         publish_timeout: Duration::from_millis(200),
@@ -29,7 +29,7 @@ fn enqueue(store: &MemoryStore, count: usize) {
     store.database().enqueue(now, messages).unwrap();
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let patience = tokio::time::timeout(Duration::from_secs(30), async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -38,7 +38,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     assert!(patience.await.is_ok(), "waited in vain: {what}");
 }
 
-fn store() -> Arc<MemoryStore> {
+pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(4, Visibility::Snapshot))
 }
 
@@ -73,14 +73,14 @@ async fn it_delivers_stops_cleanly_and_hands_everything_back() {
 }
 
 /// Panics whenever it is told to.
-struct Moody<T> {
-    inner: T,
+pub(crate) struct Moody<T> {
+    pub(crate) inner: T,
     panics: AtomicUsize,
-    hangs: AtomicBool,
+    pub(crate) hangs: AtomicBool,
 }
 
 impl<T> Moody<T> {
-    fn new(inner: T) -> Self {
+    pub(crate) fn new(inner: T) -> Self {
         Self { inner, panics: AtomicUsize::new(0), hangs: AtomicBool::new(false) }
     }
 
@@ -376,51 +376,4 @@ async fn never_is_a_time_after_which_messages_count_as_stuck() {
         stop.cancel();
     };
     tokio::join!(relay.run(stop.clone()), finish);
-}
-
-fn with_topics(store: &MemoryStore, topics: &[&'static str], each: usize) {
-    let message = |n| Message::bytes(topics[n % topics.len()], "x").key(n).build().unwrap();
-    let messages: Vec<Message> = (0..each * topics.len()).map(message).collect();
-    let now = store.now();
-    store.database().enqueue(now, messages).unwrap();
-}
-
-/// Seen to fail with every topic routed to the first publisher.
-#[tokio::test]
-async fn one_destination_that_is_down_stops_no_other() {
-    let store = store();
-    let here = Arc::new(MemoryPublisher::new(Ordering::Independent));
-    let down = Arc::new(Moody::new(MemoryPublisher::new(Ordering::Independent)));
-    down.hangs.store(true, Atomic::SeqCst);
-    with_topics(&store, &["orders", "audit.eu", "audit"], 50);
-    let relay = Relay::builder(store.clone(), here.clone())
-        .publisher("auditors", down.clone())
-        .route("audit.*", "auditors")
-        .config(quick())
-        .build()
-        .unwrap();
-    let stop = CancellationToken::new();
-    let finish = async {
-        until("what goes elsewhere", || here.broker().log().len() == 100).await;
-        assert!(here.broker().log().iter().all(|message| message.topic() != "audit.eu"));
-        assert!(store.database().backlog() >= 1, "what is for the other waits");
-        down.hangs.store(false, Atomic::SeqCst);
-        until("the rest", || store.database().backlog() == 0).await;
-        stop.cancel();
-    };
-    let (ending, ()) = tokio::join!(relay.run(stop.clone()), finish);
-    assert_eq!(ending, Ending::Clean);
-    assert_eq!(relay.close().await, Ok(()));
-    let audited = down.inner.broker().log();
-    assert!(audited.len() >= 50 && audited.iter().all(|message| message.topic() == "audit.eu"));
-}
-
-#[test]
-fn a_route_needs_its_publisher_and_a_publisher_its_own_name() {
-    let publisher = || Arc::new(MemoryPublisher::new(Ordering::Independent));
-    let builder = || Relay::builder(store(), publisher());
-    let error = builder().route("*", "auditors").build().unwrap_err().to_string();
-    assert!(error.contains("names a publisher that there isn't"), "{error}");
-    let error = builder().publisher("default", publisher()).build().unwrap_err().to_string();
-    assert!(error.contains("a name of its own"), "{error}");
 }

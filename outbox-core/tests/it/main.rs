@@ -4,4 +4,5 @@ mod bench;
 mod driver;
 mod machine;
 mod regressions;
+mod routes;
 mod simulation;
