@@ -102,11 +102,20 @@ fn a_rewound_sequence_gives_out_free_places_again() {
 fn a_clock_that_steps_back_does_not_keep_the_dead_alive() {
     let mut database = Database::new(1, Visibility::Snapshot);
     database.lease(NOW, &take(relay(1)));
-    let earlier = Duration::from_secs(999);
+    let earlier = NOW.checked_sub(TTL + Duration::from_millis(1)).unwrap();
     let report = database.lease(earlier, &take(relay(2)));
     assert_eq!((report.leases[0].owner, report.leases[0].epoch), (Some(relay(2)), Epoch(2)));
     assert_eq!(report.relays.len(), 1);
     assert_eq!(database.counters().leases_taken_over, 1);
+}
+
+#[test]
+fn a_clock_that_is_corrected_ends_no_lease() {
+    let mut database = Database::new(1, Visibility::Snapshot);
+    database.lease(NOW, &take(relay(1)));
+    let earlier = NOW.checked_sub(TTL / 2).unwrap();
+    let report = database.lease(earlier, &take(relay(2)));
+    assert_eq!(report.leases[0].owner, Some(relay(1)));
 }
 
 #[test]
