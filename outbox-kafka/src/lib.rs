@@ -1,1 +1,111 @@
 //! Publishes outbox messages to Apache Kafka.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), outbox_kafka::KafkaError> {
+//! use outbox_kafka::{KafkaConfig, KafkaPublisher};
+//!
+//! let config: KafkaConfig = "kafka://broker:9092?compression=zstd".parse()?;
+//! let publisher = KafkaPublisher::connect(config).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Built on librdkafka, which is compiled in. Its TLS is OpenSSL's.
+//!
+//! | of a message | in Kafka |
+//! |---|---|
+//! | topic | topic, as [`KafkaConfig::destination`] maps it |
+//! | key | key, as bytes of UTF-8; no key is no key |
+//! | payload | value; an empty one is empty, not a tombstone |
+//! | creation time | timestamp, to the millisecond, and the header `outbox-created-at`, to the microsecond: a topic may overwrite timestamps |
+//! | id, type, content type | the headers `outbox-id`, `outbox-type`, `outbox-content-type` |
+//! | headers | headers, in their order, duplicates included |
+//!
+//! A key goes to the same partition as with the Java client: [`Partitioner`].
+//!
+//! # What delivered means
+//!
+//! All replicas in sync have the message (`acks=all`), of which there are at least as many as the
+//! topic's `min.insync.replicas`. Brokers flush to disk when they see fit: Kafka's durability is
+//! its replication. No option weakens this.
+//!
+//! The producer is idempotent: within a call, what librdkafka sends again after a lost connection
+//! is written once. A message that the relay publishes again may be written again, under the same
+//! `outbox-id`.
+//!
+//! # Ordering
+//!
+//! By default it is [`Independent`](outbox_core::Ordering::Independent): an idempotent producer
+//! goes on with the messages of a partition after one that the broker refused.
+//!
+//! With [`KafkaConfig::transactional_id`] each call is a Kafka transaction and the ordering
+//! [`PrefixPerKey`](outbox_core::Ordering::PrefixPerKey). A message that can't be written takes
+//! the transaction with it, and the call makes another without that message and what follows it
+//! in its lane, so that one bad message doesn't stop the rest. Consumers must read what is
+//! committed (`isolation.level=read_committed`). A relay that is killed leaves a transaction open,
+//! for which they wait up to [`KafkaConfig::transaction_timeout_ms`].
+//!
+//! # Failures
+//!
+//! | Kafka or librdkafka says | outcome |
+//! |---|---|
+//! | nothing: no broker can be reached, before anything is handed over | unavailable |
+//! | still in librdkafka's queue at the deadline, and no connection was lost | unavailable |
+//! | still in the queue, after a connection was lost; in flight at the deadline; timed out; any other error of librdkafka's own | unknown |
+//! | out of sequence, producer epoch or id unknown, fenced; a fatal error | unknown |
+//! | too few replicas after it was appended; request timed out | unknown |
+//! | too few replicas, no leader, storage error | unavailable |
+//! | not authorised, not authenticated, compression or version not supported | unavailable |
+//! | a name that no topic can have | rejected |
+//! | invalid record or timestamp, too large for the topic, policy violation | rejected if it was alone in its request |
+//! | the same, of a request with others | they are sent again one by one; failed if there is no time for it |
+//! | larger than [`KafkaConfig::max_message_bytes`] | rejected, before anything is sent |
+//! | the topic doesn't exist | rejected, after [`KafkaConfig::topic_wait_ms`] |
+//! | the topic was deleted meanwhile | failed, then rejected |
+//! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
+//! | quota exceeded | throttled |
+//! | any other answer of a broker | failed |
+//!
+//! What librdkafka tries again by itself (too few replicas, a leader that moved, a lost
+//! connection) it does until the deadline, under the same sequence number. In a transaction,
+//! what is not committed is not delivered: unknown becomes unavailable, but for an unanswered
+//! commit.
+//!
+//! librdkafka knows of each failed message whether it may be written, but has no safe way to tell.
+//! Hence the two rows about its queue: a message there was never sent, or it waits to be sent
+//! again, which follows a lost connection or a time-out. Both appear in librdkafka's log. One case
+//! does not: `NOT_ENOUGH_REPLICAS_AFTER_APPEND`, which is tried again quietly. A message that
+//! waits for that at its deadline is unavailable, and may be there.
+//!
+//! # Calls and producers
+//!
+//! Each call under way has a producer of its own, from a pool of [`KafkaConfig::connections`], so
+//! that what one gives up is no other's. When a call is dropped or its deadline comes, its producer is
+//! purged, which takes back what isn't on the wire, and thrown away: no sequence number is mended.
+//! The same becomes of one with a fatal error, or one that has lost a connection. Dropping a call
+//! therefore blocks for as long as librdkafka's threads take to notice: microseconds, or as long as
+//! a name is being resolved.
+//!
+//! # Limits
+//!
+//! A topic that is created elsewhere with more partitions is seen within `metadata.max.age.ms`.
+//! A header whose name contains NUL is rejected. Topics are never created unless
+//! [`KafkaConfig::create_topics`] says so, even if the brokers would.
+
+mod call;
+mod client;
+mod config;
+mod error;
+mod mapping;
+mod options;
+mod outcome;
+mod pool;
+mod publisher;
+mod tail;
+mod topics;
+mod transaction;
+
+pub use config::{Compression, KafkaConfig, Partitioner, SaslMechanism};
+pub use error::KafkaError;
+pub use publisher::KafkaPublisher;
+pub use tail::KafkaTail;

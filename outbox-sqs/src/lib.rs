@@ -1,1 +1,121 @@
 //! Publishes outbox messages to Amazon SQS.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), outbox_sqs::SqsError> {
+//! use outbox_sqs::{SqsConfig, SqsPublisher};
+//!
+//! let config: SqsConfig = "sqs://eu-central-1?destination=shop-%7Btopic%7D.fifo".parse()?;
+//! let publisher = SqsPublisher::connect(config).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`SqsConfig`] lists the options. [`SqsTail`] shows what arrives.
+//!
+//! # A message in SQS
+//!
+//! | part | in SQS |
+//! |---|---|
+//! | topic | the queue, by the option `destination`: a name, or a URL |
+//! | id | attribute `outbox-id`; in a FIFO queue the `MessageDeduplicationId`, too |
+//! | key | attribute `outbox-key`; in a FIFO queue the `MessageGroupId`, too |
+//! | type | attribute `outbox-type` |
+//! | content type | attribute `outbox-content-type` |
+//! | creation | attribute `outbox-created-at`, microseconds since the Unix epoch |
+//! | headers | attributes of the same names, or all in `outbox-headers` |
+//! | payload | the body |
+//!
+//! - SQS takes the characters of XML 1.0 and nothing empty. A payload of such text is the body as it
+//!   is. Any other is base64 in the body, and the attribute `outbox-body-encoding` is `base64`; of an
+//!   empty payload that attribute is `empty`, and the body doesn't matter. With `body=reject` such
+//!   messages are rejected.
+//! - Attributes are of the type `String`. A text with other characters is of the type `Binary`: its
+//!   bytes in UTF-8.
+//! - A message has at most ten attributes, which have no order, and each name once. Headers are
+//!   attributes of their own if they are few enough (at least four can be), their names are in
+//!   ascending order of their bytes, each there once, of letters, digits, `_`, `-` and single inner
+//!   dots, at most 256 long and not beginning with `AWS.` or `Amazon.`, and no value is empty.
+//!   Otherwise they all stand in the attribute `outbox-headers`: a JSON array of pairs, `[["name","value"]]`,
+//!   in their order. A `traceparent` among them is an attribute all the same.
+//! - A queue is a FIFO queue if its name ends with `.fifo`. A group is the key if that has at most 128
+//!   letters, digits and punctuation marks of ASCII; otherwise the SHA-256 of its bytes in hexadecimal.
+//!   A message without a key has a group of its own, its id.
+//! - A queue's name has letters, digits, `-` and `_`, at most 80, and no dots: a topic like `orders.eu`
+//!   is rejected unless `destination` maps it. A queue given by its URL must be one of the region and
+//!   endpoint that the configuration names.
+//!
+//! # What delivered means
+//!
+//! SQS has answered, for this very message, that it has stored it, which it does on several servers.
+//! An answer with status 200 can name messages that it hasn't; one that isn't named at all is unknown.
+//! A FIFO queue recognises a message that is sent again within five minutes by its id, and says
+//! that it has it; in a standard queue, and later, it is there again. A queue drops what nobody
+//! has received at the end of its retention period (4 days by default).
+//!
+//! # Order
+//!
+//! [`Independent`](outbox_core::Ordering::Independent): SQS takes each message of a request for itself, so
+//! that the relay sends one message of a key at a time. A FIFO queue then hands them out in that
+//! order. A standard queue promises no order whatever is done here.
+//!
+//! # Errors
+//!
+//! Of one message, in an answer to a request with several:
+//!
+//! | SQS says | outcome |
+//! |---|---|
+//! | successful | delivered |
+//! | too many requests, of SQS or of its key service | throttled |
+//! | the key service refuses, the access key may not, service unavailable | unavailable |
+//! | anything else that is the sender's fault: characters, size | rejected |
+//! | anything else | failed |
+//! | nothing | unknown |
+//!
+//! Of a request:
+//!
+//! | what happened | outcome |
+//! |---|---|
+//! | no destination, a name that isn't a queue's, a reserved header, larger than `max_bytes`; checked before anything is sent | rejected |
+//! | the queue doesn't exist (its URL is then asked for again) | rejected |
+//! | the same, with `create_queues`, of a queue that was there | unavailable |
+//! | too many requests | throttled |
+//! | access denied, an access key that is unknown, expired or wrong | unavailable |
+//! | the key service refuses; service unavailable (503) | unavailable |
+//! | an answer that isn't SQS's, of the classes 300 and 400 | unavailable |
+//! | the request is larger than SQS takes, with one message | rejected |
+//! | the same with several; any other error of the class 400 | failed |
+//! | no access key is found; no connection; the deadline passed before it was sent | unavailable |
+//! | any other error of the class 500; an answer that makes no sense | unknown |
+//! | the connection was lost, or the deadline passed, after it was sent | unknown |
+//!
+//! SQS says of a queue that the caller may not see at all that it doesn't exist: the messages are
+//! rejected, and can be redriven once he may.
+//!
+//! # Requests
+//!
+//! A request carries up to ten messages to one queue within `max_bytes`, and up to `concurrency` are
+//! under way at a time. The client's own retries are off. When a call is over or dropped, what
+//! wasn't sent is never sent, and a request of which a part was written is cut off with its
+//! connection.
+//!
+//! A queue whose `MaximumMessageSize` is lower than `max_bytes` rejects what is larger than that. AWS takes
+//! up to 1 MiB (`max_bytes=1048576`); the default is what it took before, and what other
+//! implementations still take.
+
+mod client;
+mod config;
+mod error;
+mod headers;
+mod mapping;
+mod outcome;
+mod packs;
+mod publisher;
+mod queues;
+mod tail;
+
+pub use config::{Body, SqsConfig};
+pub use error::SqsError;
+pub use headers::HEADERS;
+pub use mapping::BODY_ENCODING;
+pub use publisher::SqsPublisher;
+pub use tail::SqsTail;

@@ -5,11 +5,13 @@
 //! went wrong at all, and how many duplicates that explains.
 
 mod injector;
+mod proxy;
 mod publisher;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use injector::{Call, Injection, Injector};
+pub use proxy::{Held, Proxy};
 pub use publisher::{FaultyPublisher, PublisherFault};
 pub use store::{FaultyStore, StoreFault};

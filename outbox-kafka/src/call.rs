@@ -1,0 +1,179 @@
+//! One call of `publish`: what it sends, and what becomes of it.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outbox_core::{Message, Outcome, Reason};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::timeout_at;
+
+use crate::client::Client;
+use crate::outcome::{self, Report};
+use crate::pool::{Lent, Requests};
+use crate::topics::Topics;
+
+/// The messages of a batch that nothing is known to be wrong with.
+pub(crate) struct Call<'a> {
+    batch: &'a [Arc<Message>],
+    outcomes: &'a mut [Outcome],
+    /// Index and topic of what is to be sent, in the batch's order.
+    pub(crate) items: Vec<(usize, Cow<'a, str>)>,
+    /// Whether what follows a message of the same key is set aside with it.
+    keeps_prefix: bool,
+    /// When to stop, a little before the deadline.
+    pub(crate) by: Instant,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        batch: &'a [Arc<Message>],
+        outcomes: &'a mut [Outcome],
+        deadline: Instant,
+        keeps_prefix: bool,
+    ) -> Self {
+        // What was not sent can be told from what wasn't answered only while there is time to.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let early = (left / 10).min(Duration::from_millis(250));
+        let by = deadline.checked_sub(early).unwrap_or(deadline);
+        Self { batch, outcomes, items: Vec::with_capacity(batch.len()), keeps_prefix, by }
+    }
+
+    /// Decides for each message whether it has a place to go to.
+    pub(crate) fn plan(
+        &mut self,
+        destination: impl Fn(&'a Message) -> Result<Cow<'a, str>, Reason>,
+    ) {
+        let mut rejected = HashMap::new();
+        for (index, message) in self.batch.iter().enumerate() {
+            let topic = destination(message).unwrap_or_else(|reason| {
+                rejected.insert(index, Outcome::Rejected(reason));
+                Cow::Borrowed("")
+            });
+            self.items.push((index, topic));
+        }
+        self.set_aside(|index, _| rejected.remove(&index));
+    }
+
+    /// Looks the topics up, and sets aside the messages of those that aren't there.
+    pub(crate) async fn look_up(&mut self, topics: &Topics) {
+        let mut missing: HashMap<Cow<'a, str>, Option<Outcome>> = HashMap::new();
+        for (_, topic) in &self.items {
+            if !missing.contains_key(topic) {
+                let answer = topics.look_up(topic, self.by).await;
+                missing.insert(topic.clone(), answer.err());
+            }
+        }
+        self.set_aside(|_, topic| missing[topic].clone());
+    }
+
+    /// Takes out what has an outcome already, and where a prefix is kept also what comes after it.
+    pub(crate) fn set_aside(&mut self, mut outcome: impl FnMut(usize, &str) -> Option<Outcome>) {
+        let mut held = HashSet::new();
+        let (batch, outcomes, keeps_prefix) = (self.batch, &mut *self.outcomes, self.keeps_prefix);
+        self.items.retain(|(index, topic)| {
+            let key = batch[*index].key().filter(|_| keeps_prefix);
+            let own = outcome(*index, topic);
+            let follows = key.is_some_and(|key| held.contains(key));
+            let Some(outcome) = own.or(follows.then_some(AGAIN)) else { return true };
+            outcomes[*index] = outcome;
+            held.extend(key);
+            false
+        });
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        Instant::now() >= self.by
+    }
+
+    pub(crate) fn fill(&mut self, outcome: &Outcome) {
+        for (index, _) in &self.items {
+            self.outcomes[*index] = outcome.clone();
+        }
+    }
+
+    pub(crate) fn set(&mut self, index: usize, outcome: Outcome) {
+        self.outcomes[index] = outcome;
+    }
+
+    /// Hands everything over. What isn't accepted is reported as failed.
+    pub(crate) fn send(&self, client: &mut Client) -> Vec<(usize, Code)> {
+        let mut refused = Vec::new();
+        for (index, topic) in &self.items {
+            if let Err(code) = client.send(&self.batch[*index], topic, *index) {
+                refused.push((*index, code));
+            }
+        }
+        refused
+    }
+
+    /// What becomes of a message by its report.
+    pub(crate) fn judge(&self, report: Report, topics: &Topics) -> Outcome {
+        let Some(code) = report.error else { return Outcome::Delivered };
+        if outcome::is_missing_topic(code) {
+            topics.forget(self.topic(report.index));
+        }
+        outcome::failed(code, report.calm, self.was_alone(report))
+    }
+
+    /// Whether another message may be the reason for its failure.
+    pub(crate) fn is_unclear(&self, report: Report) -> bool {
+        report.error.is_some_and(outcome::refuses_a_request) && !self.was_alone(report)
+    }
+
+    /// Sends everything. What was refused together with others is sent again one by one: the
+    /// broker has taken none of it.
+    pub(crate) async fn run(mut self, mut lent: Lent<'_>, topics: &Topics) {
+        let unclear = self.send_and_wait(lent.client(), topics).await;
+        if unclear.is_empty() || self.is_late() {
+            return lent.keep();
+        }
+        self.items.retain(|(index, _)| unclear.contains(index));
+        match lent.reconnect(self.by, Requests::OneByOne).await {
+            Ok(()) => drop(self.send_and_wait(lent.client(), topics).await),
+            Err(error) => self.fill(&Outcome::Unavailable(Reason::of(&error))),
+        }
+    }
+
+    /// Sends everything, and waits for each report until it is time to stop. Says of which
+    /// messages it isn't clear whether they are at fault.
+    async fn send_and_wait(&mut self, client: &mut Client, topics: &Topics) -> HashSet<usize> {
+        let mut unclear = HashSet::new();
+        for (index, code) in self.send(client) {
+            self.set(index, outcome::not_accepted(code));
+        }
+        let mut until = self.by;
+        loop {
+            match timeout_at(until.into(), client.report()).await {
+                Ok(Some(report)) => {
+                    unclear.extend(self.is_unclear(report).then_some(report.index));
+                    self.set(report.index, self.judge(report, topics));
+                }
+                Err(_) if until == self.by => {
+                    // This makes the reports of the rest, which then only have to get here.
+                    client.purge();
+                    until = Instant::now() + LAST_REPORTS;
+                }
+                Ok(None) | Err(_) => return unclear,
+            }
+        }
+    }
+
+    /// Whether no other message can have been in the same request.
+    fn was_alone(&self, report: Report) -> bool {
+        let topic = self.topic(report.index);
+        report.one_by_one || self.items.iter().filter(|(_, other)| other == topic).count() == 1
+    }
+
+    fn topic(&self, index: usize) -> &str {
+        let place = self.items.binary_search_by_key(&index, |(index, _)| *index);
+        &self.items[place.expect("what is reported was sent")].1
+    }
+}
+
+/// For what was not at fault: no attempt counts, and nobody waits.
+pub(crate) const AGAIN: Outcome = Outcome::Throttled(Duration::ZERO);
+
+/// How long reports are waited for that have been made.
+pub(crate) const LAST_REPORTS: Duration = Duration::from_secs(1);

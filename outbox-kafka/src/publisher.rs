@@ -1,0 +1,116 @@
+//! The publisher: checks, looks topics up, and hands batches to producers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use outbox_core::broker::reserved;
+use outbox_core::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
+
+use crate::call::{AGAIN, Call};
+use crate::pool::{Denied, Pool};
+use crate::topics::Topics;
+use crate::{KafkaConfig, KafkaError, mapping, options, transaction};
+
+/// Publishes to Kafka. See the [crate] for what it promises.
+pub struct KafkaPublisher {
+    config: KafkaConfig,
+    topics: Topics,
+    pool: Pool,
+    closed: AtomicBool,
+}
+
+impl KafkaPublisher {
+    /// Connects, at the latest within [`KafkaConfig::connect_timeout_ms`].
+    pub async fn connect(config: KafkaConfig) -> Result<Self, KafkaError> {
+        config.check()?;
+        options::check(config.librdkafka.keys())?;
+        let topics = Topics::start(&config)?;
+        let pool = Pool::new(&config);
+        let by = Instant::now() + config.connect_timeout();
+        match pool.lend(by).await {
+            Ok(lent) => lent.keep(),
+            Err(Denied::Failed(error)) => return Err(error),
+            Err(Denied::Busy) => unreachable!("nobody else has a producer"),
+        }
+        Ok(Self { config, topics, pool, closed: AtomicBool::new(false) })
+    }
+
+    fn keeps_prefix(&self) -> bool {
+        self.config.transactional_id.is_some()
+    }
+
+    fn destination<'a>(&'a self, message: &'a Message) -> Result<Cow<'a, str>, Reason> {
+        if let Some(reason) = reserved(message) {
+            return Err(reason);
+        }
+        let topic =
+            self.config.destination.of(message.topic()).ok_or_else(|| {
+                Reason::of(&KafkaError::NoDestination(message.topic().to_owned()))
+            })?;
+        match mapping::unfit(message, &topic, self.config.max_message_bytes) {
+            Some(reason) => Err(reason),
+            None => Ok(topic),
+        }
+    }
+}
+
+#[async_trait]
+impl Publisher for KafkaPublisher {
+    fn ordering(&self) -> Ordering {
+        if self.keeps_prefix() { Ordering::PrefixPerKey } else { Ordering::Independent }
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits { messages: 2_000, bytes: 8 * 1024 * 1024 }
+    }
+
+    async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        if self.closed.load(Atomic::Acquire) {
+            return outcomes.fill(Outcome::Unavailable(Reason::of(&KafkaError::Closed)));
+        }
+        let mut call = Call::new(batch, outcomes, deadline, self.keeps_prefix());
+        call.plan(|message| self.destination(message));
+        call.look_up(&self.topics).await;
+        if call.items.is_empty() {
+            return;
+        }
+        match self.pool.lend(call.by).await {
+            Err(Denied::Busy) => call.fill(&AGAIN),
+            Err(Denied::Failed(error)) => call.fill(&Outcome::Unavailable(Reason::of(&error))),
+            Ok(lent) if call.is_late() => {
+                call.fill(&AGAIN);
+                lent.keep();
+            }
+            Ok(lent) if self.keeps_prefix() => transaction::run(call, lent, &self.topics).await,
+            Ok(lent) => call.run(lent, &self.topics).await,
+        }
+    }
+
+    async fn check(&self) -> Result<(), Reason> {
+        if self.closed.load(Atomic::Acquire) {
+            return Err(Reason::of(&KafkaError::Closed));
+        }
+        self.topics.check().await
+    }
+
+    /// Waits for the calls that are under way, which end at their deadlines. There is nothing to
+    /// flush besides: no call leaves a message behind.
+    async fn close(&self) -> Result<(), Reason> {
+        self.closed.store(true, Atomic::Release);
+        self.pool.close().await;
+        Ok(())
+    }
+}
+
+/// Where to, and no secret.
+impl fmt::Debug for KafkaPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaPublisher")
+            .field("servers", &self.config.servers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,125 @@
+//! One call of `publish` as a Kafka transaction: all of it is delivered, or nothing.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use outbox_core::{Outcome, Reason};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::timeout_at;
+
+use crate::call::{AGAIN, Call, LAST_REPORTS};
+use crate::client::is_not_committed;
+use crate::outcome;
+use crate::pool::{Lent, Requests};
+use crate::topics::Topics;
+
+/// Sends everything and commits it once all of it is written.
+///
+/// If a message can't be written, nothing was delivered: the transaction is given up, and a new one
+/// made without that message and what comes after it in its lane. It would be in the way for ever
+/// otherwise: of a run whose first message isn't at fault, the relay hears only the first outcome.
+pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics) {
+    let mut requests = Requests::Full;
+    while !call.items.is_empty() {
+        match write(&mut call, &mut lent, topics).await {
+            Ok(()) => return commit(call, lent).await,
+            Err(Obstacle::Unclear) => requests = Requests::OneByOne,
+            Err(Obstacle::Messages(guilty)) => {
+                call.set_aside(|index, _| guilty.get(&index).cloned());
+            }
+            Err(Obstacle::All(outcome)) => return call.fill(&outcome),
+        }
+        if call.is_late() {
+            return call.fill(&AGAIN);
+        }
+        if let Err(error) = lent.reconnect(call.by, requests).await {
+            return call.fill(&Outcome::Unavailable(Reason::of(&error)));
+        }
+    }
+    lent.keep();
+}
+
+/// Why a transaction can't be committed.
+enum Obstacle {
+    /// These messages are at fault.
+    Messages(HashMap<usize, Outcome>),
+    /// Some messages are at fault, and to know which, they must be sent one by one.
+    Unclear,
+    /// It isn't for the messages.
+    All(Outcome),
+}
+
+/// Writes everything, in a transaction that is open afterwards; or says what was in the way, and
+/// gives the transaction up.
+async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Result<(), Obstacle> {
+    let client = lent.client();
+    client.begin_transaction().map_err(|error| Obstacle::All(unavailable(&error)))?;
+    let refused = call.send(client);
+    let refused = refused.into_iter().map(|(index, code)| (index, outcome::not_accepted(code)));
+    let mut guilty: HashMap<_, _> = refused.collect();
+    let mut failures = Vec::new();
+    while guilty.is_empty() && failures.is_empty() {
+        match timeout_at(call.by.into(), client.report()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(report)) => failures.extend(report.error.is_some().then_some(report)),
+            Err(_) => break,
+        }
+    }
+    client.purge();
+    let until = Instant::now() + LAST_REPORTS;
+    while let Ok(Some(report)) = timeout_at(until.into(), client.report()).await {
+        failures.push(report);
+    }
+    if failures.iter().any(|report| call.is_unclear(*report)) {
+        return Err(Obstacle::Unclear);
+    }
+    for report in failures.into_iter().filter(|report| !is_innocent(report.error)) {
+        guilty.insert(report.index, uncommitted(call.judge(report, topics)));
+    }
+    let slow = "Kafka: the batch was not written in time, and its transaction is given up";
+    let slow = Outcome::Unavailable(slow.into());
+    let is_theirs =
+        |outcome: &Outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Rejected(_));
+    let all = if guilty.is_empty() { Some(slow) } else { None };
+    match all.or_else(|| guilty.values().find(|outcome| !is_theirs(outcome)).cloned()) {
+        Some(outcome) => Err(Obstacle::All(outcome)),
+        None => Err(Obstacle::Messages(guilty)),
+    }
+}
+
+async fn commit(mut call: Call<'_>, mut lent: Lent<'_>) {
+    if call.is_late() {
+        let slow = "Kafka: there was no time left to commit the transaction";
+        return call.fill(&Outcome::Unavailable(slow.into()));
+    }
+    let patience = call.by.saturating_duration_since(Instant::now());
+    match lent.block_on(move |client| client.commit_transaction(patience)).await {
+        Ok(()) => {
+            call.fill(&Outcome::Delivered);
+            lent.keep();
+        }
+        Err(error) if is_not_committed(&error) => call.fill(&unavailable(&error)),
+        // Whether it was committed is known to the broker only.
+        Err(_) => call.fill(&Outcome::Unknown),
+    }
+}
+
+/// Whether the message would have been written but for another.
+fn is_innocent(error: Option<Code>) -> bool {
+    matches!(error, None | Some(Code::PurgeQueue | Code::PurgeInflight))
+}
+
+/// What nobody commits is not delivered, whether it was written or not.
+fn uncommitted(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Unknown => {
+            Outcome::Unavailable("Kafka: it can't be told whether it was written".into())
+        }
+        other => other,
+    }
+}
+
+fn unavailable(error: &ClientError) -> Outcome {
+    Outcome::Unavailable(Reason::new(format!("Kafka: {error}")))
+}

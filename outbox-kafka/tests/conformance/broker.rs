@@ -1,0 +1,61 @@
+//! The shared broker, and topics on any.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use uuid::Uuid;
+
+/// Enough for any broker to answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The URL of the shared broker.
+pub(crate) fn shared() -> Result<String, String> {
+    const VARIABLE: &str = "OUTBOX_TEST_KAFKA";
+    std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set: `cargo xtask services up`"))
+}
+
+/// Says that a test did not run. Where `CI` is set it must run, so that it fails.
+#[expect(clippy::print_stderr, reason = "a skipped test must not look passed")]
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "can't run: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+pub(crate) fn servers(url: &str) -> String {
+    url.strip_prefix("kafka://").unwrap().to_owned()
+}
+
+pub(crate) fn new_name() -> String {
+    format!("test-{}", Uuid::new_v4().simple())
+}
+
+/// A new topic of three partitions.
+pub(crate) async fn new_topic(servers: &str, settings: &[(&str, &str)]) -> String {
+    let name = new_name();
+    create_topic(servers, &name, settings).await;
+    name
+}
+
+pub(crate) async fn create_topic(servers: &str, name: &str, settings: &[(&str, &str)]) {
+    let mut topic = NewTopic::new(name, 3, TopicReplication::Fixed(1));
+    for (name, value) in settings {
+        topic = topic.set(name, value);
+    }
+    let created = admin(servers).create_topics([&topic], &options()).await.unwrap();
+    assert!(created[0].is_ok(), "{created:?}");
+}
+
+pub(crate) async fn delete_topic(servers: &str, name: &str) {
+    let deleted = admin(servers).delete_topics(&[name], &options()).await.unwrap();
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+}
+
+fn admin(servers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", servers).create().unwrap()
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,92 @@
+//! What can go wrong with a connection.
+
+use std::io;
+use std::path::PathBuf;
+
+use async_nats::ConnectErrorKind;
+use async_nats::jetstream::context::{CreateStreamError, GetStreamByNameError};
+use outbox_core::broker::InvalidUrl;
+
+/// A wrong configuration, or a server that can't be used. No secret is in its text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NatsError {
+    /// The URL can't be understood.
+    #[error("the NATS URL is wrong: {0}")]
+    Url(#[from] InvalidUrl),
+    /// An option has a value that it can't have, or needs another.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The address of a server can't be understood.
+    #[error("`{0}` is no address of a NATS server: write `host:port`")]
+    Address(String),
+    /// The credentials file or the nkey can't be read.
+    #[error("{} can't be read as NATS credentials", .path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No server could be reached, or none let us in.
+    #[error("no NATS server can be used")]
+    Connect(#[source] async_nats::ConnectError),
+    /// The connection was lost before it could be used.
+    #[error("the connection to the NATS server was lost")]
+    Lost,
+    /// The thread of the connection can't be started.
+    #[error("the thread of the NATS connection can't be started")]
+    Thread(#[source] io::Error),
+    /// The stream can't be created.
+    #[error("the stream `{name}` can't be created")]
+    CreateStream {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: CreateStreamError,
+    },
+    /// To read a topic there must be a stream that takes it.
+    #[error("no stream is found for the subject `{subject}`")]
+    NoStream {
+        /// The subject.
+        subject: String,
+        /// Why.
+        source: GetStreamByNameError,
+    },
+    /// The topic has no destination, or one that is no NATS subject.
+    #[error("{0}")]
+    Destination(&'static str),
+    /// The stream can't be read.
+    #[error("the stream `{name}` can't be read")]
+    Read {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The publisher was closed.
+    #[error("the publisher is closed")]
+    Closed,
+}
+
+impl NatsError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect(error) => matches!(
+                error.kind(),
+                ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut
+            ),
+            Self::Lost
+            | Self::Thread(_)
+            | Self::CreateStream { .. }
+            | Self::NoStream { .. }
+            | Self::Read { .. } => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn read(name: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self::Read { name: name.to_owned(), source }
+    }
+}

@@ -1,0 +1,120 @@
+//! What an answer of the server means for a message.
+
+use std::time::Duration;
+
+use async_nats::StatusCode;
+use async_nats::jetstream::{ErrorCode, publish::PublishAck, response::Response};
+use outbox_core::{Outcome, Reason};
+
+/// What an answer says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Answer {
+    Outcome(Outcome),
+    /// Nobody took the message. Whether there is no stream or its leader is just being elected
+    /// must be asked.
+    NoResponders,
+}
+
+/// `None` if JetStream didn't write that answer: somebody else listens to the subject, too.
+pub(crate) fn of(reply: &async_nats::Message) -> Option<Answer> {
+    if reply.status == Some(StatusCode::NO_RESPONDERS) {
+        return Some(Answer::NoResponders);
+    }
+    match serde_json::from_slice(&reply.payload).ok()? {
+        // A duplicate is acknowledged like any other: the stream has it.
+        Response::Ok(PublishAck { .. }) => Some(Answer::Outcome(Outcome::Delivered)),
+        Response::Err { error } => {
+            let (status, code) = (error.code(), error.error_code());
+            Some(Answer::Outcome(refused(status, code, &error.to_string())))
+        }
+    }
+}
+
+/// When to try again what came too fast; the server doesn't say.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// An earlier copy of this message is being stored just now.
+const DUPLICATE_IN_PROCESS: ErrorCode = ErrorCode(10_158);
+
+fn refused(status: usize, code: ErrorCode, says: &str) -> Outcome {
+    let reason = Reason::new(format!("JetStream refuses the message: {says}"));
+    match code {
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+        | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
+        | ErrorCode::STREAM_SEALED => Outcome::Rejected(reason),
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Outcome::Unavailable(reason),
+        // The limit of one subject, though the stream has room for others.
+        ErrorCode::STREAM_STORE_FAILED if says.contains("per subject") => Outcome::Failed(reason),
+        DUPLICATE_IN_PROCESS => Outcome::Unknown,
+        _ if status == 429 => Outcome::Throttled(PAUSE),
+        // Full or out of memory, without a leader, or JetStream is off: all the server's.
+        _ if status >= 500 => Outcome::Unavailable(reason),
+        _ => Outcome::Failed(reason),
+    }
+}
+
+/// The subject that an error of the server's says we may not publish to.
+pub(crate) fn denied(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("Permissions Violation for Publish to \"")?;
+    rest.split_once('"').map(|(subject, _)| subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: Option<StatusCode>, payload: &str) -> async_nats::Message {
+        async_nats::Message {
+            subject: "_INBOX.x".into(),
+            reply: None,
+            payload: payload.to_owned().into(),
+            headers: None,
+            status,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn acknowledgements_deliver_and_strangers_say_nothing() {
+        let delivered = Some(Answer::Outcome(Outcome::Delivered));
+        assert_eq!(of(&reply(None, r#"{"stream":"S","seq":1}"#)), delivered);
+        assert_eq!(of(&reply(None, r#"{"stream":"S","seq":1,"duplicate":true}"#)), delivered);
+        let nobody = reply(Some(StatusCode::NO_RESPONDERS), "");
+        assert_eq!(of(&nobody), Some(Answer::NoResponders));
+        for stranger in ["", "thank you", "{}", r#"{"seq":"one"}"#] {
+            assert_eq!(of(&reply(None, stranger)), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn each_error_has_its_meaning() {
+        for (code, err_code, description, outcome) in [
+            (400, 10_054, "message size exceeds maximum allowed", "Rejected"),
+            (400, 10_097, "header size exceeds maximum allowed of 64k", "Rejected"),
+            (400, 10_109, "invalid operation on sealed stream", "Rejected"),
+            (503, 10_077, "maximum messages per subject exceeded", "Failed"),
+            (503, 10_077, "maximum bytes exceeded", "Unavailable"),
+            (400, 10_002, "resource limits exceeded for account", "Unavailable"),
+            (500, 10_047, "insufficient storage resources available", "Unavailable"),
+            (503, 10_008, "JetStream system temporarily unavailable", "Unavailable"),
+            (409, 10_158, "duplicate message id is in process", "Unknown"),
+            (429, 10_167, "too many requests", "Throttled"),
+            (400, 10_071, "wrong last sequence: 4", "Failed"),
+        ] {
+            let error = format!(
+                r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"{description}"}},
+                    "stream":"S","seq":0}}"#
+            );
+            let Some(Answer::Outcome(is)) = of(&reply(None, &error)) else { panic!("{error}") };
+            assert!(format!("{is:?}").starts_with(outcome), "{description}: {is:?}");
+        }
+    }
+
+    #[test]
+    fn a_violation_names_its_subject() {
+        let error = r#"Permissions Violation for Publish to "orders.eu""#;
+        assert_eq!(denied(error), Some("orders.eu"));
+        assert_eq!(denied(r#"Permissions Violation for Subscription to "x""#), None);
+    }
+}

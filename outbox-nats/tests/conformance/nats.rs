@@ -1,0 +1,225 @@
+//! What NATS answers, and what becomes of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use outbox_core::broker::Tail;
+use outbox_core::{Limits, Message, Outcome, Publisher};
+use outbox_nats::{NatsConfig, NatsError, NatsPublisher, NatsTail};
+
+use crate::consumer::Stream;
+use crate::server::Server;
+
+pub(crate) async fn connect(config: NatsConfig) -> NatsPublisher {
+    NatsPublisher::connect(config).await.unwrap()
+}
+
+pub(crate) async fn publish(publisher: &NatsPublisher, batch: &[Message]) -> Vec<Outcome> {
+    publish_within(publisher, batch, Duration::from_secs(20)).await
+}
+
+pub(crate) async fn publish_within(
+    publisher: &NatsPublisher,
+    batch: &[Message],
+    time: Duration,
+) -> Vec<Outcome> {
+    let batch: Vec<_> = batch.iter().cloned().map(Arc::new).collect();
+    let mut outcomes = vec![Outcome::Unknown; batch.len()];
+    publisher.publish(&batch, Instant::now() + time, &mut outcomes).await;
+    outcomes
+}
+
+pub(crate) fn message(topic: &str) -> Message {
+    Message::bytes(topic, "payload").build().unwrap()
+}
+
+fn of_size(topic: &str, size: usize) -> Message {
+    let limits = Limits { payload: size, ..Limits::default() };
+    Message::bytes(topic, vec![7; size]).build_within(&limits).unwrap()
+}
+
+pub(crate) fn reason(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed(reason) | Outcome::Rejected(reason) | Outcome::Unavailable(reason) => {
+            reason.as_str()
+        }
+        _ => panic!("{outcome:?} has no reason"),
+    }
+}
+
+#[tokio::test]
+async fn without_a_stream_a_message_is_rejected_and_others_are_not() {
+    let Some(server) = Server::start().await else { return };
+    let stream = Stream::create(&server.url()).await.unwrap();
+    let publisher = connect(stream.config()).await;
+    let batch = [message(&stream.subject), message("nowhere"), message(&stream.subject)];
+    let outcomes = publish(&publisher, &batch).await;
+    let says = "no stream takes the subject `nowhere`: create one";
+    assert_eq!(outcomes[1], Outcome::Rejected(says.into()));
+    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
+    stream.delete().await;
+    let outcomes = publish(&publisher, &batch[..1]).await;
+    assert!(matches!(outcomes[..], [Outcome::Rejected(_)]), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn without_jetstream_the_server_is_unavailable() {
+    let Some(server) = Server::start_with("jetstream: false").await else { return };
+    let publisher = connect(server.url().parse().unwrap()).await;
+    let outcomes = publish(&publisher, &[message("orders")]).await;
+    assert!(matches!(outcomes[..], [Outcome::Unavailable(_)]), "{outcomes:?}");
+    assert!(publisher.check().await.is_err());
+}
+
+#[tokio::test]
+async fn a_duplicate_is_delivered_and_after_the_window_stored_again() {
+    let Some(server) = Server::start().await else { return };
+    let window = Duration::from_millis(500);
+    let config = Config { duplicate_window: window, ..Config::default() };
+    let stream = Stream::create_as(&server.url(), config).await.unwrap();
+    let publisher = connect(stream.config()).await;
+    let batch = [message(&stream.subject)];
+    for _ in 0..2 {
+        assert_eq!(publish(&publisher, &batch).await, [Outcome::Delivered]);
+    }
+    assert_eq!(stream.count().await, 1);
+    while stream.count().await == 1 {
+        tokio::time::sleep(window / 2).await;
+        assert_eq!(publish(&publisher, &batch).await, [Outcome::Delivered]);
+    }
+    let arrived = stream.arrived().await;
+    assert!(arrived.iter().all(|message| message.id() == batch[0].id()), "under the same id");
+}
+
+#[tokio::test]
+async fn the_largest_payload_is_taken_and_one_byte_more_rejected_alone() {
+    let Some(server) = Server::start_with("max_payload: 8192").await else { return };
+    let stream = Stream::create(&server.url()).await.unwrap();
+    let publisher = connect(stream.config()).await;
+    // Finds the limit, which counts the headers.
+    let mut size = 8192;
+    let outcomes = loop {
+        let around = [size, size + 1, 0].map(|size| of_size(&stream.subject, size));
+        let outcomes = publish(&publisher, &around).await;
+        if outcomes[0] == Outcome::Delivered {
+            break outcomes;
+        }
+        size -= 1;
+    };
+    assert_eq!(outcomes[2], Outcome::Delivered, "others are not affected");
+    let Outcome::Rejected(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
+    assert!(reason.as_str().contains("8192 exceeded by message size of 8193"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_stream_says_what_it_does_not_take() {
+    let Some(server) = Server::start().await else { return };
+    let config = Config {
+        max_message_size: 1000,
+        max_messages: 2,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
+    let stream = Stream::create_as(&server.url(), config).await.unwrap();
+    let publisher = connect(stream.config()).await;
+    let sizes = [10, 2000, 10, 10];
+    let outcomes = publish(&publisher, &sizes.map(|size| of_size(&stream.subject, size))).await;
+    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
+    assert!(matches!(outcomes[1], Outcome::Rejected(_)), "{:?}", outcomes[1]);
+    assert!(reason(&outcomes[1]).contains("message size exceeds maximum allowed"));
+    assert!(matches!(outcomes[3], Outcome::Unavailable(_)), "{:?}", outcomes[3]);
+    assert!(reason(&outcomes[3]).contains("maximum messages exceeded"));
+}
+
+#[tokio::test]
+async fn a_batch_arrives_in_its_order() {
+    let Some(server) = Server::start().await else { return };
+    let stream = Stream::create(&server.url()).await.unwrap();
+    let publisher = connect(NatsConfig { max_pending: 7, ..stream.config() }).await;
+    let batch: Vec<_> = (0..500).map(|_| message(&stream.subject)).collect();
+    assert_eq!(publish(&publisher, &batch).await, vec![Outcome::Delivered; 500]);
+    let arrived: Vec<_> = stream.arrived().await.iter().map(Message::id).collect();
+    assert_eq!(arrived, batch.iter().map(Message::id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_stream_is_created_where_that_is_asked_for() {
+    let Some(server) = Server::start().await else { return };
+    let url = format!("{}?create_stream=SHOP&subjects=shop.%3E", server.url());
+    let url = format!("{url}&destination=shop.%7Btopic%7D");
+    for _ in 0..2 {
+        let publisher = connect(url.parse().unwrap()).await;
+        assert_eq!(publish(&publisher, &[message("orders")]).await, [Outcome::Delivered]);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_publish_is_told_so() {
+    let settings = "authorization { users = [\n\
+        { user: all, password: pw }\n\
+        { user: some, password: pw, permissions { publish { deny: \"secret.>\" } } }\n] }";
+    let Some(server) = Server::start_with(settings).await else { return };
+    let with = |account: &str| server.url().replace("://", &format!("://{account}@"));
+    let config: NatsConfig = with("all:pw").parse().unwrap();
+    let config = NatsConfig {
+        create_stream: Some("ALL".to_owned()),
+        subjects: vec!["open.>".to_owned(), "secret.>".to_owned()],
+        ..config
+    };
+    connect(config).await;
+    let publisher = connect(with("some:pw").parse().unwrap()).await;
+    assert_eq!(publisher.check().await, Ok(()));
+    let batch: Vec<_> = (0..20).map(|n| message(["open.a", "secret.b"][n % 2])).collect();
+    let outcomes = publish(&publisher, &batch).await;
+    for (outcome, message) in outcomes.iter().zip(&batch) {
+        if message.topic() == "open.a" {
+            assert_eq!(outcome, &Outcome::Delivered);
+        } else {
+            let says = "the account may not publish to the subject `secret.b`";
+            assert_eq!(outcome, &Outcome::Unavailable(says.into()));
+        }
+    }
+    let error = NatsPublisher::connect(with("all:canary").parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, NatsError::Connect(_)) && !error.is_retryable(), "{error:?}");
+    assert!(!format!("{error:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn tokens_let_in() {
+    let Some(server) = Server::start_with("authorization { token: s3cret }").await else { return };
+    let with = |token: &str| server.url().replace("://", &format!("://{token}@"));
+    let publisher = connect(with("s3cret").parse().unwrap()).await;
+    assert_eq!(publisher.check().await, Ok(()));
+    assert!(NatsPublisher::connect(with("other").parse().unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_error_that_may_pass() {
+    let config = NatsConfig::new(["127.0.0.1:1"]);
+    let error = NatsPublisher::connect(config).await.unwrap_err();
+    assert!(matches!(error, NatsError::Connect(_)) && error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_tail_reads_what_arrives_from_now_on() {
+    let Some(server) = Server::start().await else { return };
+    let stream = Stream::create(&server.url()).await.unwrap();
+    let publisher = connect(stream.config()).await;
+    publish(&publisher, &[message(&stream.subject)]).await;
+    let mut tail = NatsTail::connect(stream.config(), &stream.subject).await.unwrap();
+    let sent: Vec<_> = ["a\nb", "b ", "100%"]
+        .into_iter()
+        .map(|key| {
+            let builder = Message::bytes(stream.subject.as_str(), key.to_owned()).key(key);
+            let builder = builder.message_type("t").header("z", "1 ").header("a", "2");
+            builder.created_at(std::time::UNIX_EPOCH).build().unwrap()
+        })
+        .collect();
+    publish(&publisher, &sent).await;
+    for message in sent {
+        assert!(tail.next().await.unwrap() == message);
+    }
+    let error = NatsTail::connect(stream.config(), "nowhere").await.unwrap_err();
+    assert_eq!(error.to_string(), "no stream is found for the subject `nowhere`");
+}

@@ -1,0 +1,63 @@
+//! What can go wrong with a configuration or a connection.
+
+use std::io;
+use std::path::PathBuf;
+
+use outbox_core::broker::InvalidUrl;
+
+/// A wrong configuration, or a broker that can't be reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RabbitMqError {
+    /// The URL can't be used.
+    #[error("the URL of RabbitMQ is wrong: {0}")]
+    Url(#[from] InvalidUrl),
+    /// Options that don't go together, or a value that isn't possible.
+    #[error("the configuration for RabbitMQ is wrong: {0}")]
+    Config(&'static str),
+    /// A certificate or key can't be read.
+    #[error("{} can't be read", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No connection in time.
+    #[error("RabbitMQ at {host} does not answer within {millis} ms")]
+    Timeout {
+        /// Host and port.
+        host: String,
+        /// [`connect_timeout_ms`](crate::RabbitMqConfig::connect_timeout_ms).
+        millis: u64,
+    },
+    /// The broker doesn't let us in: wrong password, no such virtual host, no access to it.
+    #[error("RabbitMQ at {host} refuses the connection: {says}")]
+    Refused {
+        /// Host and port.
+        host: String,
+        /// What the broker says.
+        says: String,
+    },
+    /// No connection.
+    #[error("RabbitMQ at {host} can't be reached")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: Box<lapin::Error>,
+    },
+    /// The connection was lost.
+    #[error("the connection to RabbitMQ failed")]
+    Lost(#[from] Box<lapin::Error>),
+    /// The publisher was closed.
+    #[error("the publisher is closed")]
+    Closed,
+}
+
+impl RabbitMqError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Connect { .. } | Self::Lost(_))
+    }
+}

@@ -1,0 +1,33 @@
+//! Messages for which the broker closes the channel.
+
+use outbox_core::{Outcome, Publisher as _};
+
+use crate::rabbit::{Rabbit, connect, publish};
+use crate::server::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_channel_concerns_the_message_if_it_is_alone() {
+    let Some(server) = Server::start_with("max_message_size = 100000\n", "").await else { return };
+    let rabbit = Rabbit::at(server.url(), &[]).await.unwrap();
+    let publisher = connect(&server.url()).await;
+    let large = rabbit.bytes(200_000);
+    let outcomes = publish(&publisher, std::slice::from_ref(&large)).await;
+    let Outcome::Rejected(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(reason.as_str().contains("larger than configured max size"), "{reason}");
+    // Beside others it can't be told which one it was.
+    let sent = [rabbit.message(), large, rabbit.message()];
+    let outcomes = publish(&publisher, &sent).await;
+    assert_eq!(outcomes[1..], [Outcome::Unknown, Outcome::Unknown]);
+    assert_eq!(publish(&publisher, &[rabbit.message()]).await, [Outcome::Delivered]);
+    assert_eq!(publisher.check().await, Ok(()));
+    let arrived = rabbit.arrived_ids().await;
+    assert!(!arrived.contains(&sent[1].id()) && !arrived.contains(&sent[2].id()));
+
+    server.control(&["add_user", "reader", "secret"]).await;
+    server.control(&["set_permissions", "reader", "", "", ".*"]).await;
+    let publisher = connect(&server.url().replace("guest:guest", "reader:secret")).await;
+    for outcome in publish(&publisher, &rabbit.messages(3)).await {
+        let Outcome::Failed(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.as_str().contains("access to exchange"), "{reason}");
+    }
+}

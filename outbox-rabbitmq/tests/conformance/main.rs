@@ -1,0 +1,19 @@
+//! The publisher suite on RabbitMQ, and what is particular to RabbitMQ.
+
+mod alarm;
+mod closed;
+mod connection;
+mod destination;
+mod queue;
+mod rabbit;
+mod refusal;
+mod restart;
+mod server;
+mod stuck;
+mod tail;
+mod tls;
+mod unsent;
+
+mod suite {
+    outbox_testkit::publisher_suite!(crate::rabbit::Rabbit);
+}

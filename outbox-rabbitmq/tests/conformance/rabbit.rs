@@ -1,0 +1,212 @@
+//! An independent consumer, and what the tests share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use lapin::message::Delivery;
+use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties};
+use outbox_core::{Message, MessageParts, Outcome, Publisher};
+use outbox_rabbitmq::{RabbitMqConfig, RabbitMqPublisher};
+use outbox_testkit::suite::publisher::PublisherHarness;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+pub(crate) const VARIABLE: &str = "OUTBOX_TEST_RABBITMQ";
+
+/// A quorum queue of its own, and all that was read from it.
+pub(crate) struct Rabbit {
+    pub(crate) url: String,
+    pub(crate) queue: String,
+    _connection: Connection,
+    pub(crate) channel: Channel,
+    read: Mutex<Vec<Message>>,
+}
+
+#[async_trait]
+impl PublisherHarness for Rabbit {
+    async fn open() -> Result<Self, String> {
+        Self::with(&[("x-queue-type", text("quorum"))]).await
+    }
+
+    async fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::new(self.connect("max_message_bytes=2000000").await)
+    }
+
+    fn topic(&self) -> String {
+        self.queue.clone()
+    }
+
+    async fn arrived(&self) -> Vec<Message> {
+        self.arrived_in(&self.queue).await
+    }
+
+    fn too_large(&self) -> Option<usize> {
+        Some(2_000_001)
+    }
+
+    async fn close(self: Box<Self>) {
+        let options = QueueDeleteOptions::default();
+        self.channel.queue_delete(self.queue.as_str().into(), options).await.unwrap();
+    }
+}
+
+impl Rabbit {
+    /// A queue with these arguments, on the shared server.
+    pub(crate) async fn with(arguments: &[(&str, AMQPValue)]) -> Result<Self, String> {
+        let url = std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set"))?;
+        Self::at(url, arguments).await
+    }
+
+    pub(crate) async fn at(url: String, arguments: &[(&str, AMQPValue)]) -> Result<Self, String> {
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await;
+        let connection = connection.map_err(|error| format!("no RabbitMQ: {error}"))?;
+        let channel = connection.create_channel().await.unwrap();
+        let queue = unique("queue");
+        declare(&channel, &queue, arguments).await;
+        Ok(Self { url, queue, _connection: connection, channel, read: Mutex::default() })
+    }
+
+    /// A publisher with these options.
+    pub(crate) async fn connect(&self, options: &str) -> RabbitMqPublisher {
+        connect(&format!("{}?{options}", self.url)).await
+    }
+
+    pub(crate) async fn arrived_in(&self, queue: &str) -> Vec<Message> {
+        let mut read = self.read.lock().await;
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(got) = self.channel.basic_get(queue.into(), options).await.unwrap() {
+            read.push(parse(got.delivery));
+        }
+        read.clone()
+    }
+
+    pub(crate) async fn arrived_ids(&self) -> Vec<Uuid> {
+        self.arrived().await.iter().map(Message::id).collect()
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        self.bytes(7)
+    }
+
+    pub(crate) fn bytes(&self, size: usize) -> Message {
+        bytes(&self.queue, size)
+    }
+
+    pub(crate) fn messages(&self, count: usize) -> Vec<Message> {
+        (0..count).map(|_| self.message()).collect()
+    }
+}
+
+pub(crate) fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+pub(crate) fn unique(what: &str) -> String {
+    format!("outbox-test-{what}-{}", Uuid::now_v7().simple())
+}
+
+pub(crate) fn bytes(topic: &str, size: usize) -> Message {
+    Message::bytes(topic, vec![b'x'; size]).key(Uuid::now_v7()).build().unwrap()
+}
+
+pub(crate) async fn declare(channel: &Channel, queue: &str, arguments: &[(&str, AMQPValue)]) {
+    let mut table = FieldTable::default();
+    // A test that fails leaves it behind.
+    table.insert("x-expires".into(), AMQPValue::LongInt(600_000));
+    for (name, value) in arguments {
+        table.insert((*name).into(), value.clone());
+    }
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(queue.into(), options, table).await.unwrap();
+}
+
+pub(crate) async fn connect(url: &str) -> RabbitMqPublisher {
+    let config: RabbitMqConfig = url.parse().unwrap();
+    RabbitMqPublisher::connect(config).await.unwrap()
+}
+
+pub(crate) async fn publish(publisher: &dyn Publisher, messages: &[Message]) -> Vec<Outcome> {
+    publish_within(publisher, messages, Duration::from_mins(1)).await
+}
+
+pub(crate) async fn publish_within(
+    publisher: &dyn Publisher,
+    messages: &[Message],
+    patience: Duration,
+) -> Vec<Outcome> {
+    let batch: Vec<_> = messages.iter().cloned().map(Arc::new).collect();
+    let mut outcomes = vec![Outcome::Unknown; batch.len()];
+    publisher.publish(&batch, Instant::now() + patience, &mut outcomes).await;
+    outcomes
+}
+
+/// Publishes again and again until it is delivered, as a relay does.
+pub(crate) async fn deliver_at_last(publisher: &dyn Publisher, message: &Message) {
+    for _ in 0..600 {
+        let (message, patience) = (std::slice::from_ref(message), Duration::from_secs(2));
+        match publish_within(publisher, message, patience).await.remove(0) {
+            Outcome::Delivered => return,
+            Outcome::Unavailable(_) | Outcome::Unknown => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it is never delivered");
+}
+
+pub(crate) fn ids(messages: &[Message]) -> Vec<Uuid> {
+    messages.iter().map(Message::id).collect()
+}
+
+/// By the names that the documentation promises.
+fn parse(delivery: Delivery) -> Message {
+    let properties = delivery.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
+    let short = |value: &Option<lapin::types::ShortString>| {
+        value.as_ref().map(|value| value.to_string().into())
+    };
+    let mut headers: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, value) in properties.headers().as_ref().unwrap() {
+        // A quorum queue counts for its consumers.
+        if name.as_str() == "x-delivery-count" {
+            continue;
+        }
+        headers.insert(name.to_string(), values(value));
+    }
+    let micros: u64 = headers.remove("outbox-created-at").unwrap()[0].parse().unwrap();
+    assert_eq!(properties.timestamp().unwrap(), micros / 1_000_000);
+    let key = headers.remove("outbox-key").map(|key| key[0].as_str().into());
+    let names = headers.remove("outbox-header-names");
+    let mut sorted: Vec<String> = headers.keys().cloned().collect();
+    sorted.sort();
+    let names = names.unwrap_or_else(|| {
+        sorted.into_iter().flat_map(|name| vec![name.clone(); headers[&name].len()]).collect()
+    });
+    let pairs: Vec<_> = names
+        .into_iter()
+        .map(|name| (name.clone(), headers.get_mut(&name).unwrap().remove(0)))
+        .collect();
+    assert!(headers.values().all(Vec::is_empty), "all are named");
+    Message::restore(MessageParts {
+        id: properties.message_id().as_ref().unwrap().as_str().parse().unwrap(),
+        topic: delivery.routing_key.to_string().into(),
+        key,
+        message_type: short(properties.kind()),
+        content_type: short(properties.content_type()).unwrap(),
+        payload: delivery.data.into(),
+        headers: pairs,
+        created_at: UNIX_EPOCH + Duration::from_micros(micros),
+    })
+}
+
+fn values(value: &AMQPValue) -> Vec<String> {
+    match value {
+        AMQPValue::LongString(text) => vec![text.to_string()],
+        AMQPValue::FieldArray(array) => array.as_slice().iter().flat_map(values).collect(),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Reading what arrives.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use async_trait::async_trait;
+use outbox_core::broker::Tail;
+use outbox_core::{Message, Reason};
+use redis::from_redis_value;
+
+use crate::link::Link;
+use crate::mapping::{received, stream};
+use crate::{RedisConfig, RedisError};
+
+/// Reads a topic from its stream, from now on, by `XREAD`: no consumer group knows of it.
+pub struct RedisTail {
+    link: Link,
+    topic: String,
+    stream: String,
+    /// The id of the last entry that was read.
+    last: String,
+    read: VecDeque<Message>,
+}
+
+type Entries = Vec<(String, Vec<Vec<u8>>)>;
+
+impl RedisTail {
+    /// Connects, and reads `topic` from now on.
+    pub async fn connect(config: RedisConfig, topic: &str) -> Result<Self, RedisError> {
+        config.check()?;
+        let stream = stream(&config, topic).map_err(RedisError::Destination)?.into_owned();
+        let mut link = Link::open(&config).await?;
+        // `$` would be another place each time.
+        let mut last = redis::cmd("XREVRANGE");
+        last.arg(&stream).arg("+").arg("-").arg("COUNT").arg(1);
+        let last: Entries = last.query_async(&mut link).await.map_err(RedisError::Connect)?;
+        let last = last.into_iter().next().map_or("0-0".to_owned(), |(id, _)| id);
+        Ok(Self { link, topic: topic.to_owned(), stream, last, read: VecDeque::new() })
+    }
+}
+
+#[async_trait]
+impl Tail for RedisTail {
+    async fn next(&mut self) -> Result<Message, Reason> {
+        loop {
+            if let Some(message) = self.read.pop_front() {
+                return Ok(message);
+            }
+            let mut read = redis::cmd("XREAD");
+            read.arg("COUNT").arg(100).arg("BLOCK").arg(1000);
+            read.arg("STREAMS").arg(&self.stream).arg(&self.last);
+            let streams = read.query_async(&mut self.link).await;
+            let streams: Option<Vec<(String, redis::Value)>> =
+                streams.map_err(|error| Reason::of(&error))?;
+            for (_, entries) in streams.into_iter().flatten() {
+                let entries: Entries = from_redis_value(entries).map_err(|e| Reason::of(&e))?;
+                for (id, fields) in entries {
+                    self.last = id;
+                    self.read.push_back(received(&self.topic, fields));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RedisTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTail").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}

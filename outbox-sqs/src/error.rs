@@ -1,0 +1,32 @@
+//! What can go wrong with a configuration or with SQS as a whole.
+
+use outbox_core::Reason;
+use outbox_core::broker::InvalidUrl;
+
+/// A wrong configuration, or an SQS that can't be used. No secret is in its text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqsError {
+    /// The URL can't be understood.
+    #[error("the SQS URL is wrong: {0}")]
+    Url(#[from] InvalidUrl),
+    /// An option has a value that it can't have, or needs another.
+    #[error("{0}")]
+    Config(&'static str),
+    /// SQS can't be reached, or is out of order.
+    #[error("SQS can't be used: {0}")]
+    Unavailable(Reason),
+    /// SQS doesn't let us in, or there is no access key.
+    #[error("{0}")]
+    Refused(Reason),
+    /// The topic has no destination, or one that is no queue.
+    #[error("{0}")]
+    Destination(Reason),
+}
+
+impl SqsError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
