@@ -44,9 +44,12 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 #[derive(Clone, Copy)]
 struct Adapter {
-    publisher: for<'a> fn(&'a str) -> Answer<'a, Arc<dyn Publisher>>,
-    tail: Option<for<'a> fn(&'a str, &'a str) -> Answer<'a, Box<dyn Tail>>>,
+    publisher: Connect,
+    tail: Option<ConnectTail>,
 }
+
+type Connect = for<'a> fn(&'a str) -> Answer<'a, Arc<dyn Publisher>>;
+type ConnectTail = for<'a> fn(&'a str, &'a str) -> Answer<'a, Box<dyn Tail>>;
 
 const TABLE: &[Scheme<Adapter>] = &[
     Scheme {
