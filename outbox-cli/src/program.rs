@@ -67,6 +67,8 @@ async fn execute(command: Command) -> Result<(), Failure> {
 
 fn start_logging(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    // It prints whole messages that RabbitMQ returns, with their payload.
+    let filter = filter.add_directive("lapin::returned_messages=off".parse().expect("a directive"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -33,7 +33,9 @@ fn a_password_is_never_printed() {
 fn a_bad_broker() {
     let bed = Bed::new();
     let relay = |broker: &str| outbox(&["relay", "--store", &bed.store, "--broker", broker]);
-    relay("kafka://u:canary@h").refused(2, &["`kafka:` names no publisher"]);
+    relay("pigeon://u:canary@h").refused(2, &["`pigeon:` names no publisher"]);
+    let option = "nats://u:canary@127.0.0.1:1?canary_option=1";
+    assert_eq!(relay(option).ended(2).code, 2);
     let missing = format!("file:{}/none/events", bed.path("").display());
     relay(&missing).refused(4, &["does not exist", "help:"]);
 }

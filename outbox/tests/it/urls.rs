@@ -73,9 +73,10 @@ fn the_migration_as_sql_needs_no_database() {
 #[tokio::test]
 async fn publishers_say_what_is_wrong() {
     let error = async |url| outbox::connect_publisher(url).await.err().unwrap();
-    let unknown = error("kafka://u:canary@h").await;
-    assert_eq!(unknown.to_string(), "`kafka:` names no publisher");
-    assert_eq!(unknown.remedy(), "use one of `stdout:`, `file:`");
+    let unknown = error("pigeon://u:canary@h").await;
+    assert_eq!(unknown.to_string(), "`pigeon:` names no publisher");
+    let known = "use one of `kafka:`, `nats:`, `amqp:`, `sqs:`, `redis:`, `stdout:`, `file:`";
+    assert_eq!(unknown.remedy(), known);
     let option = error("file:/tmp/x?fsync=canary").await.to_string();
     assert!(option.contains("`file:` has no option `fsync`"), "{option}");
     assert!(!option.contains("canary"));
