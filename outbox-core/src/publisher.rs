@@ -16,7 +16,8 @@ use crate::{Message, Reason};
 ///   as it was asked to;
 /// - writes an outcome as soon as it is known: the caller owns `outcomes`, so that what was
 ///   confirmed survives when the call is dropped at its deadline or panics;
-/// - sends no byte of these messages for the first time after it has returned or was dropped;
+/// - hands no byte of these messages to the operating system after it has returned or was
+///   dropped; where it can it also takes back what stands in a connection's buffers unsent;
 /// - accepts the messages of one key in the batch's order, and keeps what
 ///   [`ordering`](Publisher::ordering) declares when one of them fails;
 /// - may be called several times at once; the relay never has one key in two calls;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use outbox_core::{Message, Outcome, Reason};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::client::Client;
@@ -24,6 +25,7 @@ pub(crate) struct Call<'a> {
     keeps_prefix: bool,
     /// When to stop, a little before the deadline.
     pub(crate) by: Instant,
+    pub(crate) deadline: Instant,
 }
 
 impl<'a> Call<'a> {
@@ -35,9 +37,10 @@ impl<'a> Call<'a> {
     ) -> Self {
         // What was not sent can be told from what wasn't answered only while there is time to.
         let left = deadline.saturating_duration_since(Instant::now());
-        let early = (left / 10).min(Duration::from_millis(250));
+        let early = (left / 5).min(Duration::from_millis(500));
         let by = deadline.checked_sub(early).unwrap_or(deadline);
-        Self { batch, outcomes, items: Vec::with_capacity(batch.len()), keeps_prefix, by }
+        let items = Vec::with_capacity(batch.len());
+        Self { batch, outcomes, items, keeps_prefix, by, deadline }
     }
 
     /// Decides for each message whether it has a place to go to.
@@ -53,19 +56,37 @@ impl<'a> Call<'a> {
             });
             self.items.push((index, topic));
         }
-        self.set_aside(|index, _| rejected.remove(&index));
+        if !rejected.is_empty() {
+            self.set_aside(|index, _| rejected.remove(&index));
+        }
     }
 
-    /// Looks the topics up, and sets aside the messages of those that aren't there.
-    pub(crate) async fn look_up(&mut self, topics: &Topics) {
-        let mut missing: HashMap<Cow<'a, str>, Option<Outcome>> = HashMap::new();
+    /// Looks the topics up, all at once, and sets aside the messages of those that aren't there.
+    pub(crate) async fn look_up(&mut self, topics: &Arc<Topics>) {
+        let (mut unknown, mut last) = (HashSet::new(), None);
         for (_, topic) in &self.items {
-            if !missing.contains_key(topic) {
-                let answer = topics.look_up(topic, self.by).await;
-                missing.insert(topic.clone(), answer.err());
+            // Mostly they are all the same.
+            if last.replace(topic) != Some(topic) && !topics.has(topic) {
+                unknown.insert(topic.to_string());
             }
         }
-        self.set_aside(|_, topic| missing[topic].clone());
+        let mut asking = JoinSet::new();
+        for topic in unknown {
+            let (topics, by) = (Arc::clone(topics), self.by);
+            asking.spawn(async move {
+                let answer = topics.look_up(&topic, by).await;
+                (topic, answer.err())
+            });
+        }
+        let mut missing = HashMap::new();
+        while let Some(answer) = asking.join_next().await {
+            let (topic, outcome) =
+                answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            missing.extend(outcome.map(|outcome| (topic, outcome)));
+        }
+        if !missing.is_empty() {
+            self.set_aside(|_, topic| missing.get(topic).cloned());
+        }
     }
 
     /// Takes out what has an outcome already, and where a prefix is kept also what comes after it.
@@ -111,10 +132,15 @@ impl<'a> Call<'a> {
     /// What becomes of a message by its report.
     pub(crate) fn judge(&self, report: Report, topics: &Topics) -> Outcome {
         let Some(code) = report.error else { return Outcome::Delivered };
-        if outcome::is_missing_topic(code) {
-            topics.forget(self.topic(report.index));
+        let alone = outcome::refuses_a_request(code) && self.was_alone(report);
+        let outcome = outcome::failed(code, report.calm, alone);
+        let topic = self.topic(report.index);
+        if code == Code::TopicAuthorizationFailed {
+            topics.refuse(topic, &outcome);
+        } else if outcome::is_missing_topic(code) || outcome::is_purged(code) {
+            topics.forget(topic);
         }
-        outcome::failed(code, report.calm, self.was_alone(report))
+        outcome
     }
 
     /// Whether another message may be the reason for its failure.
@@ -126,10 +152,13 @@ impl<'a> Call<'a> {
     /// broker has taken none of it.
     pub(crate) async fn run(mut self, mut lent: Lent<'_>, topics: &Topics) {
         let unclear = self.send_and_wait(lent.client(), topics).await;
-        if unclear.is_empty() || self.is_late() {
+        if unclear.is_empty() {
             return lent.keep();
         }
         self.items.retain(|(index, _)| unclear.contains(index));
+        if self.is_late() {
+            return self.blame(&unclear);
+        }
         match lent.reconnect(self.by, Requests::OneByOne).await {
             Ok(()) => drop(self.send_and_wait(lent.client(), topics).await),
             Err(error) => self.fill(&Outcome::Unavailable(Reason::of(&error))),
@@ -143,21 +172,33 @@ impl<'a> Call<'a> {
         for (index, code) in self.send(client) {
             self.set(index, outcome::not_accepted(code));
         }
-        let mut until = self.by;
-        loop {
-            match timeout_at(until.into(), client.report()).await {
-                Ok(Some(report)) => {
-                    unclear.extend(self.is_unclear(report).then_some(report.index));
-                    self.set(report.index, self.judge(report, topics));
-                }
-                Err(_) if until == self.by => {
-                    // This makes the reports of the rest, which then only have to get here.
-                    client.purge();
-                    until = Instant::now() + LAST_REPORTS;
-                }
-                Ok(None) | Err(_) => return unclear,
-            }
+        if timeout_at(self.by.into(), self.hear(client, topics, &mut unclear)).await.is_err() {
+            // This makes the reports of the rest, which then only have to get here.
+            client.purge(self.deadline).await;
+            let deadline = self.deadline.into();
+            let _ = timeout_at(deadline, self.hear(client, topics, &mut unclear)).await;
         }
+        unclear
+    }
+
+    /// Writes outcomes until there is a report for each message.
+    async fn hear(&mut self, client: &mut Client, topics: &Topics, unclear: &mut HashSet<usize>) {
+        while let Some(report) = client.report().await {
+            unclear.extend(self.is_unclear(report).then_some(report.index));
+            self.set(report.index, self.judge(report, topics));
+        }
+    }
+
+    /// Time is up, and it isn't known who of these is at fault. An attempt counts for half of
+    /// them; the others come again without those, so that the guilty one is alone in the end.
+    pub(crate) fn blame(&mut self, suspects: &HashSet<usize>) {
+        let mut left = suspects.len().div_ceil(2);
+        self.set_aside(|index, _| {
+            let blamed = left > 0 && suspects.contains(&index);
+            left -= usize::from(blamed);
+            blamed.then(|| Outcome::Failed(SUSPECT.into()))
+        });
+        self.fill(&AGAIN);
     }
 
     /// Whether no other message can have been in the same request.
@@ -175,5 +216,27 @@ impl<'a> Call<'a> {
 /// For what was not at fault: no attempt counts, and nobody waits.
 pub(crate) const AGAIN: Outcome = Outcome::Throttled(Duration::ZERO);
 
-/// How long reports are waited for that have been made.
-pub(crate) const LAST_REPORTS: Duration = Duration::from_secs(1);
+const SUSPECT: &str = "Kafka refuses one of several messages, and there was no time to ask which";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With an attempt for each, the innocent would end as dead letters of one guilty message.
+    #[test]
+    fn half_of_the_suspects_are_blamed() {
+        let message = |key: &str| Message::bytes("orders", "").key(key).build().unwrap();
+        let batch: Vec<_> = ["a", "b", "c", "d", "b", "e"].map(message).map(Arc::new).into();
+        for (keeps_prefix, failed) in [(false, [1, 2]), (true, [1, 2])] {
+            let mut outcomes = vec![Outcome::Unknown; batch.len()];
+            let mut call = Call::new(&batch, &mut outcomes, Instant::now(), keeps_prefix);
+            call.plan(|message| Ok(message.topic().into()));
+            call.blame(&HashSet::from([1, 2, 3]));
+            for (index, outcome) in outcomes.iter().enumerate() {
+                let is_failed = matches!(outcome, Outcome::Failed(_));
+                assert_eq!(is_failed, failed.contains(&index), "{index}: {outcome:?}");
+                assert!(is_failed || *outcome == AGAIN, "{index}: {outcome:?}");
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use outbox_core::Message;
@@ -13,8 +13,10 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout_at;
 
 use crate::outcome::Report;
+use crate::threads::{Life, Living, aside, on_thread};
 use crate::{KafkaError, mapping, options};
 
 /// A producer that has been connected.
@@ -22,9 +24,12 @@ pub(crate) struct Client {
     /// `None` only while it is dropped.
     producer: Option<Native>,
     reports: UnboundedReceiver<Report>,
+    /// Received, and not read yet.
+    heard: Vec<Report>,
     /// Messages handed over whose reports haven't been read.
     waiting: usize,
     in_transaction: bool,
+    purged: bool,
 }
 
 type Native = ThreadedProducer<Context>;
@@ -38,9 +43,10 @@ impl Client {
         options: &ClientConfig,
         transactional: bool,
         patience: Duration,
+        living: &Living,
     ) -> Result<Self, KafkaError> {
         let by = Instant::now() + patience;
-        let mut client = Self::start(options)?;
+        let mut client = Self::start(options, living)?;
         client.wait_for_broker(by)?;
         if transactional {
             let patience = by.saturating_duration_since(Instant::now()).max(SLICE);
@@ -53,17 +59,19 @@ impl Client {
     }
 
     /// Makes a producer, and doesn't wait.
-    pub(crate) fn start(options: &ClientConfig) -> Result<Self, KafkaError> {
+    pub(crate) fn start(options: &ClientConfig, living: &Living) -> Result<Self, KafkaError> {
         let (sender, reports) = unbounded_channel();
         let context = Context {
             reports: sender,
             one_by_one: options.get(PER_REQUEST) == Some("1"),
             restless: AtomicBool::new(false),
             complaint: Mutex::default(),
+            _life: living.one_more(),
         };
         let producer = ThreadedProducer::from_config_and_context(options, context);
         let producer = Some(producer.map_err(options::refused)?);
-        Ok(Self { producer, reports, waiting: 0, in_transaction: false })
+        let (heard, waiting) = (Vec::new(), 0);
+        Ok(Self { producer, reports, heard, waiting, in_transaction: false, purged: false })
     }
 
     /// Blocks until a broker has answered.
@@ -97,23 +105,39 @@ impl Client {
         if self.waiting == 0 {
             return None;
         }
-        let report = self.reports.recv().await;
+        if self.heard.is_empty() {
+            self.reports.recv_many(&mut self.heard, AT_ONCE).await;
+        }
         self.waiting -= 1;
-        report
+        self.heard.pop()
+    }
+
+    /// The next report of a failure; `None` once there is a report for each message.
+    pub(crate) async fn failure(&mut self) -> Option<Report> {
+        while let Some(report) = self.report().await {
+            if report.error.is_some() {
+                return Some(report);
+            }
+        }
+        None
     }
 
     /// Takes back what has not been sent, and gives up what has not been answered. From then on
-    /// not a byte of it is sent. Blocks for as long as librdkafka's threads take to notice.
-    pub(crate) fn purge(&self) {
+    /// not a byte of it is sent. It is over once librdkafka's threads have noticed; nobody waits
+    /// for them longer than until `by`.
+    pub(crate) async fn purge(&mut self, by: Instant) {
         if self.waiting > 0 {
-            self.native().purge(PurgeConfig::default().queue().inflight());
+            self.purged = true;
+            let producer = self.native().clone();
+            let _ = timeout_at(by.into(), on_thread(move || take_back(&producer))).await;
         }
     }
 
-    /// Whether librdkafka has had nothing to complain of since it was connected. Its sequence
-    /// numbers are then whole, and its connections stand.
+    /// Whether librdkafka has had nothing to complain of since it was connected, and nothing was
+    /// purged. Its sequence numbers are then whole, and its connections stand: what is purged may
+    /// have waited for one that is dead, of which librdkafka learns only after a minute.
     pub(crate) fn is_calm(&self) -> bool {
-        self.waiting == 0 && !self.in_transaction && self.context().is_calm()
+        self.waiting == 0 && !self.in_transaction && !self.purged && self.context().is_calm()
     }
 
     pub(crate) fn begin_transaction(&mut self) -> Result<(), ClientError> {
@@ -162,28 +186,45 @@ pub(crate) fn is_not_committed(error: &ClientError) -> bool {
 /// The option of librdkafka's that says how many messages a request has at most.
 pub(crate) const PER_REQUEST: &str = "batch.num.messages";
 
+/// How many reports are received at once.
+const AT_ONCE: usize = 256;
+
 /// How long one look for an answer takes.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// How long an abandoned transaction may take to be aborted.
 const ABORT: Duration = Duration::from_secs(5);
 
+/// How long whoever drops a client waits until its messages are taken back. A thread that takes
+/// longer is connecting, and finds that they are before it has anything to send them on.
+const TAKEN_BACK: Duration = Duration::from_millis(100);
+
+fn take_back(producer: &Native) {
+    producer.purge(PurgeConfig::default().queue().inflight());
+}
+
 /// Whoever drops a client in the middle of a call gets the promise of [`Client::purge`]. The rest
 /// of the work, which waits for threads to end, is done elsewhere.
 impl Drop for Client {
     fn drop(&mut self) {
         let Some(producer) = self.producer.take() else { return };
-        if self.waiting > 0 {
-            producer.purge(PurgeConfig::default().queue().inflight());
-        }
+        let is_waiting = self.waiting > 0;
         let in_transaction = mem::take(&mut self.in_transaction);
-        std::thread::spawn(move || {
+        let (done, taken_back) = mpsc::channel::<()>();
+        aside(move || {
+            if is_waiting {
+                take_back(&producer);
+            }
+            drop(done);
             if in_transaction {
                 // Else consumers of what is committed would wait until it times out.
                 let _ = producer.abort_transaction(ABORT);
             }
             drop(producer);
         });
+        if is_waiting {
+            let _ = taken_back.recv_timeout(TAKEN_BACK);
+        }
     }
 }
 
@@ -193,6 +234,8 @@ pub(crate) struct Context {
     one_by_one: bool,
     restless: AtomicBool,
     complaint: Mutex<Complaint>,
+    /// Ends after librdkafka's threads have.
+    _life: Life,
 }
 
 /// What was wrong last.

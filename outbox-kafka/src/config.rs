@@ -48,7 +48,7 @@ pub struct KafkaConfig {
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<SecretString>,
-    /// How user and password are shown to the broker.
+    /// How user and password are shown to the broker. Tokens (`OAUTHBEARER`) can't be.
     #[serde(default)]
     pub sasl_mechanism: SaslMechanism,
     /// Whether TLS is used.

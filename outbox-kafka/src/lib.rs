@@ -10,14 +10,15 @@
 //! # }
 //! ```
 //!
-//! Built on librdkafka, which is compiled in. Its TLS is OpenSSL's.
+//! Built on librdkafka, which is compiled in. Its TLS is OpenSSL's. Users are shown by password
+//! or certificate: authentication by token (`OAUTHBEARER`) and Kerberos is missing.
 //!
 //! | of a message | in Kafka |
 //! |---|---|
 //! | topic | topic, as [`KafkaConfig::destination`] maps it |
 //! | key | key, as bytes of UTF-8; no key is no key |
 //! | payload | value; an empty one is empty, not a tombstone |
-//! | creation time | timestamp, to the millisecond, and the header `outbox-created-at`, to the microsecond: a topic may overwrite timestamps |
+//! | creation time | timestamp, to the millisecond and never ahead of the clock, and the header `outbox-created-at`, to the microsecond: a topic may overwrite timestamps |
 //! | id, type, content type | the headers `outbox-id`, `outbox-type`, `outbox-content-type` |
 //! | headers | headers, in their order, duplicates included |
 //!
@@ -55,13 +56,17 @@
 //! | out of sequence, producer epoch or id unknown, fenced; a fatal error | unknown |
 //! | too few replicas after it was appended; request timed out | unknown |
 //! | too few replicas, no leader, storage error | unavailable |
-//! | not authorised, not authenticated, compression or version not supported | unavailable |
-//! | a name that no topic can have | rejected |
+//! | no right to the cluster, not authenticated, compression or version not supported | unavailable |
+//! | no right to the topic, or it may not be created | failed, and nothing is sent to it for 5 seconds |
+//! | a name that no topic can have; a header of a reserved name | rejected, before anything is sent |
 //! | invalid record or timestamp, too large for the topic, policy violation | rejected if it was alone in its request |
-//! | the same, of a request with others | they are sent again one by one; failed if there is no time for it |
+//! | the same, of a request with others | they are sent again one by one; if there is no time for it, half of them failed and the others throttled, for no time |
 //! | larger than [`KafkaConfig::max_message_bytes`] | rejected, before anything is sent |
 //! | the topic doesn't exist | rejected, after [`KafkaConfig::topic_wait_ms`] |
-//! | the topic was deleted meanwhile | failed, then rejected |
+//! | the topic was just created by this publisher, and a broker doesn't know it yet | failed, after [`KafkaConfig::topic_wait_ms`] |
+//! | the topic was deleted meanwhile | failed, then rejected; in a transaction first unavailable, with all of the batch |
+//! | nothing, of a message that follows a refused one in its lane, in a transaction | throttled, for no time |
+//! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
 //! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
 //! | quota exceeded | throttled |
 //! | any other answer of a broker | failed |
@@ -77,18 +82,31 @@
 //! does not: `NOT_ENOUGH_REPLICAS_AFTER_APPEND`, which is tried again quietly. A message that
 //! waits for that at its deadline is unavailable, and may be there.
 //!
+//! One bad partition rests the whole publisher: without a leader, or with too few replicas, it is
+//! unavailable at the deadline, and so is whatever else waits for that. The same holds, with
+//! transactions, for a topic that may be described and not written to. Topics for which that is to
+//! be expected are better routed to a publisher of their own.
+//!
 //! # Calls and producers
 //!
 //! Each call under way has a producer of its own, from a pool of [`KafkaConfig::connections`], so
 //! that what one gives up is no other's. When a call is dropped or its deadline comes, its producer is
-//! purged, which takes back what isn't on the wire, and thrown away: no sequence number is mended.
-//! The same becomes of one with a fatal error, or one that has lost a connection. Dropping a call
-//! therefore blocks for as long as librdkafka's threads take to notice: microseconds, or as long as
-//! a name is being resolved.
+//! purged, which takes back what isn't on the wire, and thrown away: no sequence number is mended,
+//! and no connection is used again that may have died without a word. The same becomes of one with
+//! a fatal error, or one that has lost a connection. Purging takes until librdkafka's threads have
+//! noticed. A call that ends waits for that until its deadline, and dropping one blocks up to 100
+//! milliseconds; mostly it takes microseconds. A thread that takes longer is resolving a name: it
+//! has nothing to send on yet, and finds the messages gone when it has.
+//!
+//! With transactions, a producer that is thrown away first aborts what it has left open, in up to 5
+//! seconds, and the next call takes its transactional id, which ends it in any case. `close` waits
+//! for that up to 10 seconds.
 //!
 //! # Limits
 //!
-//! A topic that is created elsewhere with more partitions is seen within `metadata.max.age.ms`.
+//! A topic that gets more partitions is seen to have them within `metadata.max.age.ms`, by each
+//! producer of the pool at its own time: meanwhile messages of one key may go to two partitions.
+//! Unknown topics are looked up at once, up to 16 at a time, and the whole call waits for them.
 //! A header whose name contains NUL is rejected. Topics are never created unless
 //! [`KafkaConfig::create_topics`] says so, even if the brokers would.
 
@@ -102,6 +120,7 @@ mod outcome;
 mod pool;
 mod publisher;
 mod tail;
+mod threads;
 mod topics;
 mod transaction;
 

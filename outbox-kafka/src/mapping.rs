@@ -22,7 +22,7 @@ pub(crate) fn record<'a>(
     }
     let mut record = BaseRecord::with_opaque_to(topic, index)
         .payload(message.payload().as_ref())
-        .timestamp(timestamp(message))
+        .timestamp(timestamp(message, SystemTime::now()))
         .headers(headers);
     record.key = message.key().map(str::as_bytes);
     record
@@ -81,9 +81,13 @@ fn all_headers(message: &Message) -> impl Iterator<Item = (&str, Cow<'_, str>)> 
     ours.chain(theirs.map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str()))))
 }
 
-/// Milliseconds since the epoch. To librdkafka 0 means now; the header knows better.
-fn timestamp(message: &Message) -> i64 {
-    i64::try_from(broker::created_at_micros(message) / 1000).unwrap_or(i64::MAX)
+/// Milliseconds since the epoch, and now at the latest: brokers refuse what is ahead of their
+/// clock, and it would be rejected though it is good in an hour. To librdkafka 0 means now. The
+/// header knows better.
+fn timestamp(message: &Message, now: SystemTime) -> i64 {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    i64::try_from(broker::created_at_micros(message) / 1000).unwrap_or(i64::MAX).min(now)
 }
 
 fn moment(millis: i64) -> SystemTime {
@@ -118,6 +122,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::client::Client;
+    use crate::threads::Living;
     use crate::{KafkaConfig, options};
     use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -125,7 +130,8 @@ mod tests {
     fn send(message: &Message, bytes: usize) -> Result<(), Code> {
         let mut config = KafkaConfig::new(["127.0.0.1:1"]);
         config.max_message_bytes = u32::try_from(bytes).unwrap();
-        let mut client = Client::start(&options::producer(&config, None)).unwrap();
+        let mut client =
+            Client::start(&options::producer(&config, None), &Living::default()).unwrap();
         client.send(message, "orders", 0)
     }
 
@@ -146,6 +152,14 @@ mod tests {
             assert_eq!(unfit(&message, "orders", limit(bytes)), None);
             assert!(unfit(&message, "orders", limit(bytes - 1)).is_some());
         }
+    }
+
+    #[test]
+    fn no_record_is_ahead_of_the_clock() {
+        let at = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let message = Message::bytes("orders", "").created_at(at(1_000)).build().unwrap();
+        assert_eq!(timestamp(&message, at(999)), 999_000);
+        assert_eq!(timestamp(&message, at(1_001)), 1_000_000);
     }
 
     #[test]

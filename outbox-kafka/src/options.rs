@@ -57,6 +57,9 @@ pub(crate) fn producer(config: &KafkaConfig, transactional_id: Option<&str>) -> 
     // The broker waits for its replicas as long as we do, and we until the deadline: it must not
     // answer "timed out" to what may yet be written.
     options.set("request.timeout.ms", "900000");
+    // Topics are looked up before: one that is unknown now has been deleted, and its messages are
+    // told so rather than kept for half a minute.
+    options.set("topic.metadata.propagation.max.ms", "0");
     match transactional_id {
         // Messages end when their call does, by its deadline.
         None => options.set("message.timeout.ms", "0"),
@@ -96,10 +99,11 @@ const DURABILITY: &str = "a message counts as delivered only once all replicas i
 const DUPLICATES: &str = "without it the client itself would repeat or reorder messages";
 const DEADLINE: &str = "messages end with the call that publishes them, at its deadline";
 const LOST: &str = "from its silence the adapter knows that nothing was sent twice";
+const ROOM: &str = "the queue holds a batch of the relay's, whole";
 const OUR_OWN: &str = "use the adapter's own option";
 
 /// All names of each option: librdkafka has several for some.
-const FIXED: [(&str, &str); 44] = [
+const FIXED: [(&str, &str); 49] = [
     ("acks", DURABILITY),
     ("request.required.acks", DURABILITY),
     ("enable.idempotence", DUPLICATES),
@@ -113,6 +117,11 @@ const FIXED: [(&str, &str); 44] = [
     ("message.timeout.ms", DEADLINE),
     ("delivery.timeout.ms", DEADLINE),
     ("request.timeout.ms", DEADLINE),
+    ("topic.metadata.propagation.max.ms", "use `topic_wait_ms`"),
+    ("queue.buffering.max.messages", ROOM),
+    ("queue.buffering.max.kbytes", ROOM),
+    ("test.mock.num.brokers", "it would publish to a cluster that isn't there"),
+    ("debug", LOST),
     ("delivery.report.only.error", "each message has its own outcome"),
     ("log_level", LOST),
     ("log.queue", LOST),
@@ -195,7 +204,18 @@ mod tests {
 
     #[test]
     fn what_would_break_a_promise_is_named() {
-        for name in ["acks", "enable.idempotence", "max.in.flight", "transactional.id", "retries"] {
+        for name in [
+            "acks",
+            "enable.idempotence",
+            "max.in.flight",
+            "transactional.id",
+            "retries",
+            "topic.metadata.propagation.max.ms",
+            "queue.buffering.max.messages",
+            "queue.buffering.max.kbytes",
+            "test.mock.num.brokers",
+            "debug",
+        ] {
             let error = check([&name.to_owned()]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("the option `{name}` can't be set: ")), "{error}");
         }
@@ -223,6 +243,7 @@ mod tests {
             ("acks", "all"),
             ("enable.idempotence", "true"),
             ("message.timeout.ms", "0"),
+            ("topic.metadata.propagation.max.ms", "0"),
         ] {
             assert_eq!(options.get(name), Some(value), "{name}");
         }

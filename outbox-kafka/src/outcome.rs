@@ -88,12 +88,17 @@ pub(crate) fn refuses_a_request(code: Code) -> bool {
     )
 }
 
-/// The broker took nothing, and would take no other message of this client or topic either.
+/// Whether the message may have waited for a topic that has gone.
+pub(crate) fn is_purged(code: Code) -> bool {
+    matches!(code, Code::PurgeQueue | Code::PurgeInflight)
+}
+
+/// The broker took nothing, and would take no other message of this client either. Some say so of
+/// a partition only, but other partitions are often no better off.
 pub(crate) fn is_refusal_of_all(code: Code) -> bool {
     matches!(
         code,
-        Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
+        Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
             | Code::SaslAuthenticationFailed
             | Code::Authentication
@@ -157,7 +162,8 @@ mod tests {
             (Code::UnknownTopic, "failed"),
             (Code::UnknownPartition, "failed"),
             (Code::InvalidMessage, "failed"),
-            (Code::TopicAuthorizationFailed, "unavailable"),
+            (Code::TopicAuthorizationFailed, "failed"),
+            (Code::ClusterAuthorizationFailed, "unavailable"),
             (Code::NotEnoughReplicas, "unavailable"),
             (Code::KafkaStorageError, "unavailable"),
             (Code::Authentication, "unavailable"),

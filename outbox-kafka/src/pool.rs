@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::client::{Client, PER_REQUEST};
+use crate::threads::{Living, on_thread};
 use crate::{KafkaConfig, KafkaError, options};
 
 pub(crate) struct Pool {
@@ -23,6 +23,7 @@ pub(crate) struct Pool {
     permits: Semaphore,
     connect_timeout: Duration,
     transactional: bool,
+    living: Living,
 }
 
 /// A place for a producer, with the options that are its own.
@@ -40,7 +41,7 @@ pub(crate) enum Denied {
 }
 
 impl Pool {
-    pub(crate) fn new(config: &KafkaConfig) -> Self {
+    pub(crate) fn new(config: &KafkaConfig, living: Living) -> Self {
         let process = Uuid::new_v4().simple().to_string();
         let slot = |number| {
             // A relay that starts again, and others with the same configuration, must not fence
@@ -55,6 +56,7 @@ impl Pool {
             permits: Semaphore::new(config.connections),
             connect_timeout: config.connect_timeout(),
             transactional: config.transactional_id.is_some(),
+            living,
         }
     }
 
@@ -150,7 +152,9 @@ impl Lent<'_> {
         }
         let transactional = self.pool.transactional;
         let patience = by.saturating_duration_since(Instant::now()).min(self.pool.connect_timeout);
-        let client = on_thread(move || Client::open(&options, transactional, patience)).await?;
+        let living = self.pool.living.clone();
+        let open = move || Client::open(&options, transactional, patience, &living);
+        let client = on_thread(open).await?;
         self.slot().client = Some(client);
         Ok(())
     }
@@ -163,22 +167,16 @@ impl Lent<'_> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let Some(mut slot) = self.slot.take() else { return };
-        if self.keep {
-            // The last that was used is the first to be used again.
+        if !self.keep {
+            drop(slot.client.take());
+        }
+        if self.keep || self.pool.transactional {
+            // The last that was used is the first to be used again. One that has failed may have
+            // left a transaction open, for which consumers wait: the next producer of its id ends
+            // it.
             self.pool.idle().push(slot);
         } else {
-            drop(slot.client.take());
             self.pool.idle().insert(0, slot);
         }
-    }
-}
-
-/// Runs what blocks. Dropping the future cancels what hasn't begun.
-pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let mut thread = JoinSet::new();
-    thread.spawn_blocking(work);
-    match thread.join_next().await.expect("it was just spawned") {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use outbox_core::broker::reserved;
@@ -12,14 +12,16 @@ use outbox_core::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
 
 use crate::call::{AGAIN, Call};
 use crate::pool::{Denied, Pool};
+use crate::threads::Living;
 use crate::topics::Topics;
 use crate::{KafkaConfig, KafkaError, mapping, options, transaction};
 
 /// Publishes to Kafka. See the [crate] for what it promises.
 pub struct KafkaPublisher {
     config: KafkaConfig,
-    topics: Topics,
+    topics: Arc<Topics>,
     pool: Pool,
+    living: Living,
     closed: AtomicBool,
 }
 
@@ -28,15 +30,16 @@ impl KafkaPublisher {
     pub async fn connect(config: KafkaConfig) -> Result<Self, KafkaError> {
         config.check()?;
         options::check(config.librdkafka.keys())?;
-        let topics = Topics::start(&config)?;
-        let pool = Pool::new(&config);
+        let living = Living::default();
+        let topics = Arc::new(Topics::start(&config, living.clone())?);
+        let pool = Pool::new(&config, living.clone());
         let by = Instant::now() + config.connect_timeout();
         match pool.lend(by).await {
             Ok(lent) => lent.keep(),
             Err(Denied::Failed(error)) => return Err(error),
             Err(Denied::Busy) => unreachable!("nobody else has a producer"),
         }
-        Ok(Self { config, topics, pool, closed: AtomicBool::new(false) })
+        Ok(Self { config, topics, pool, living, closed: AtomicBool::new(false) })
     }
 
     fn keeps_prefix(&self) -> bool {
@@ -98,11 +101,13 @@ impl Publisher for KafkaPublisher {
     }
 
     /// Waits for the calls that are under way, which end at their deadlines. There is nothing to
-    /// flush besides: no call leaves a message behind.
+    /// flush besides: no call leaves a message behind. What a call has left is a transaction to
+    /// be aborted, for which it waits up to 10 seconds.
     async fn close(&self) -> Result<(), Reason> {
         self.closed.store(true, Atomic::Release);
         self.pool.close().await;
-        Ok(())
+        self.topics.close();
+        if self.living.end(ENDING).await { Ok(()) } else { Err(STILL_THERE.into()) }
     }
 }
 
@@ -114,3 +119,9 @@ impl fmt::Debug for KafkaPublisher {
             .finish_non_exhaustive()
     }
 }
+
+/// How long closing waits for producers of calls that are over.
+const ENDING: Duration = Duration::from_secs(10);
+
+const STILL_THERE: &str = "Kafka: a producer does not end; where it has left a transaction open, \
+    consumers wait until the broker gives it up";

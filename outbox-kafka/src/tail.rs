@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::outcome::{is_missing_topic, is_refusal_of_all};
-use crate::pool::on_thread;
+use crate::threads::on_thread;
 use crate::{KafkaConfig, KafkaError, mapping, options};
 
 /// Reads what arrives at the Kafka topic of a topic, in all partitions that it has. It joins no

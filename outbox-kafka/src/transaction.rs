@@ -1,14 +1,14 @@
 //! One call of `publish` as a Kafka transaction: all of it is delivered, or nothing.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use outbox_core::{Outcome, Reason};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::timeout_at;
 
-use crate::call::{AGAIN, Call, LAST_REPORTS};
+use crate::call::{AGAIN, Call};
 use crate::client::is_not_committed;
 use crate::outcome;
 use crate::pool::{Lent, Requests};
@@ -24,7 +24,8 @@ pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics)
     while !call.items.is_empty() {
         match write(&mut call, &mut lent, topics).await {
             Ok(()) => return commit(call, lent).await,
-            Err(Obstacle::Unclear) => requests = Requests::OneByOne,
+            Err(Obstacle::Unclear(suspects)) if call.is_late() => return call.blame(&suspects),
+            Err(Obstacle::Unclear(_)) => requests = Requests::OneByOne,
             Err(Obstacle::Messages(guilty)) => {
                 call.set_aside(|index, _| guilty.get(&index).cloned());
             }
@@ -44,8 +45,8 @@ pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics)
 enum Obstacle {
     /// These messages are at fault.
     Messages(HashMap<usize, Outcome>),
-    /// Some messages are at fault, and to know which, they must be sent one by one.
-    Unclear,
+    /// Some of these are at fault, and to know which, they must be sent one by one.
+    Unclear(HashSet<usize>),
     /// It isn't for the messages.
     All(Outcome),
 }
@@ -59,23 +60,28 @@ async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Res
     let refused = refused.into_iter().map(|(index, code)| (index, outcome::not_accepted(code)));
     let mut guilty: HashMap<_, _> = refused.collect();
     let mut failures = Vec::new();
-    while guilty.is_empty() && failures.is_empty() {
-        match timeout_at(call.by.into(), client.report()).await {
+    if guilty.is_empty() {
+        match timeout_at(call.by.into(), client.failure()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(report)) => failures.extend(report.error.is_some().then_some(report)),
-            Err(_) => break,
+            Ok(Some(failure)) => failures.push(failure),
+            Err(_) => {}
         }
     }
-    client.purge();
-    let until = Instant::now() + LAST_REPORTS;
+    let until = call.deadline.min(Instant::now() + LAST_REPORTS);
+    client.purge(until).await;
     while let Ok(Some(report)) = timeout_at(until.into(), client.report()).await {
         failures.push(report);
     }
-    if failures.iter().any(|report| call.is_unclear(*report)) {
-        return Err(Obstacle::Unclear);
+    let unclear = failures.iter().filter(|report| call.is_unclear(**report));
+    let unclear: HashSet<_> = unclear.map(|report| report.index).collect();
+    if !unclear.is_empty() {
+        return Err(Obstacle::Unclear(unclear));
     }
-    for report in failures.into_iter().filter(|report| !is_innocent(report.error)) {
-        guilty.insert(report.index, uncommitted(call.judge(report, topics)));
+    for report in failures {
+        let outcome = call.judge(report, topics);
+        if !is_innocent(report.error) {
+            guilty.insert(report.index, uncommitted(outcome));
+        }
     }
     let slow = "Kafka: the batch was not written in time, and its transaction is given up";
     let slow = Outcome::Unavailable(slow.into());
@@ -105,9 +111,12 @@ async fn commit(mut call: Call<'_>, mut lent: Lent<'_>) {
     }
 }
 
+/// How long reports are waited for that have been made.
+const LAST_REPORTS: Duration = Duration::from_secs(1);
+
 /// Whether the message would have been written but for another.
 fn is_innocent(error: Option<Code>) -> bool {
-    matches!(error, None | Some(Code::PurgeQueue | Code::PurgeInflight))
+    error.is_none_or(outcome::is_purged)
 }
 
 /// What nobody commits is not delivered, whether it was written or not.

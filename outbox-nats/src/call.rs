@@ -1,164 +1,305 @@
 //! One call of `publish`.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
+use std::time::Duration;
 
 use async_nats::Subscriber;
 use async_nats::client::PublishErrorKind;
-use async_nats::jetstream::context::{GetStreamByNameError, GetStreamByNameErrorKind};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use outbox_core::{Outcome, Reason};
-use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::link::Link;
+use crate::NatsConfig;
+use crate::link::{Link, api};
+use crate::lookup::{Home, look_up};
 use crate::mapping::Outgoing;
-use crate::outcome::{self, Answer};
+use crate::outcome::{self, Answer, Denial};
+use crate::subjects::{Subject, Unsent, by_subjects};
 
 /// Sends messages and writes their outcomes as they become known. Whenever it is dropped, nothing
 /// of it is sent any more.
 pub(crate) struct Call<'a> {
     link: &'a Link,
+    config: &'a NatsConfig,
     permits: &'a Semaphore,
+    deadline: Instant,
+    /// After that long without an answer it is asked whether there is a stream at all.
+    patience: Duration,
+    heard: Instant,
+    /// Ends when nothing may have been heard for that long.
+    silence: Pin<Box<Sleep>>,
     replies: Subscriber,
-    denied: broadcast::Receiver<Arc<str>>,
+    denials: broadcast::Receiver<Denial>,
     /// Answers come to `{inbox}.{index in the batch}`.
     inbox: String,
-    unsent: VecDeque<(usize, Outgoing)>,
+    unsent: VecDeque<Unsent>,
     /// The message that is just being handed over.
     handing: Option<usize>,
     pending: HashMap<usize, Pending<'a>>,
-    /// Messages that nobody answers for, by their subjects.
-    homeless: Vec<(usize, String)>,
+    subjects: Vec<Subject>,
+    /// Each with the place of its subject.
+    lookups: FuturesUnordered<BoxFuture<'a, (usize, Home)>>,
+    /// The highest number of those that have their outcome by something else than an answer.
+    unproved: u64,
 }
 
 /// A message that waits for its acknowledgement.
 struct Pending<'a> {
-    subject: String,
+    subject: usize,
     number: u64,
     _permit: SemaphorePermit<'a>,
 }
 
-/// The connection was lost.
-struct Lost;
+/// Why a call ended too early.
+pub(crate) enum End {
+    /// The connection was lost.
+    Lost,
+    /// The deadline has passed.
+    Late,
+}
+
+/// The longest patience.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<'a> Call<'a> {
     /// `None` if the connection is lost.
     pub(crate) async fn new(
         link: &'a Link,
-        permits: &'a Semaphore,
+        (config, permits): (&'a NatsConfig, &'a Semaphore),
+        deadline: Instant,
         unsent: impl IntoIterator<Item = (usize, Outgoing)>,
     ) -> Option<Self> {
         let inbox = link.client().new_inbox();
-        let denied = link.denied();
+        let denials = link.denials();
         let replies = link.client().subscribe(format!("{inbox}.*")).await.ok()?;
-        let unsent = unsent.into_iter().collect();
+        let heard = Instant::now();
+        let (unsent, subjects) = by_subjects(link.answering(), unsent);
+        let patience = PATIENCE.min(deadline.saturating_duration_since(heard) / 2);
         Some(Self {
             link,
+            config,
             permits,
+            deadline,
+            patience,
+            heard,
+            silence: Box::pin(sleep_until(heard + patience)),
             replies,
-            denied,
+            denials,
             inbox,
             unsent,
             handing: None,
             pending: HashMap::new(),
-            homeless: Vec::new(),
+            subjects,
+            lookups: FuturesUnordered::new(),
+            unproved: 0,
         })
     }
 
     /// Returns when every message has its outcome, or the connection is lost.
-    pub(crate) async fn run(&mut self, outcomes: &mut [Outcome]) {
-        while !(self.unsent.is_empty() && self.pending.is_empty()) {
-            if self.step(outcomes).await.is_err() {
-                return;
-            }
+    pub(crate) async fn run(&mut self, outcomes: &mut [Outcome]) -> Result<(), End> {
+        while !(self.unsent.is_empty() && self.pending.is_empty() && self.lookups.is_empty()) {
+            self.step(outcomes).await?;
         }
-        self.settle_homeless(outcomes).await;
-    }
-
-    /// What was never handed over, in the end.
-    pub(crate) fn unsent(&self) -> impl Iterator<Item = usize> {
-        self.handing.into_iter().chain(self.unsent.iter().map(|(index, _)| *index))
-    }
-
-    async fn step(&mut self, outcomes: &mut [Outcome]) -> Result<(), Lost> {
-        tokio::select! {
-            biased;
-            reply = self.replies.next() => self.settle(&reply.ok_or(Lost)?, outcomes),
-            Ok(subject) = self.denied.recv() => self.refuse(&subject, outcomes),
-            permit = self.permits.acquire(), if !self.unsent.is_empty() => {
-                self.send(permit.map_err(|_| Lost)?, outcomes).await?;
-            }
+        if self.unproved > 0 {
+            self.link.round_trip().await.map_err(|_| End::Lost)?;
         }
         Ok(())
     }
 
+    /// What was never handed over, in the end.
+    pub(crate) fn unsent(&self) -> impl Iterator<Item = usize> {
+        self.handing.into_iter().chain(self.unsent.iter().map(|unsent| unsent.index))
+    }
+
+    async fn step(&mut self, outcomes: &mut [Outcome]) -> Result<(), End> {
+        let next = self.next();
+        tokio::select! {
+            biased;
+            reply = self.replies.next() => {
+                self.settle(&reply.ok_or(End::Lost)?, outcomes);
+                // Those that came with it, so that what may go next goes together.
+                while let Some(Some(reply)) = self.replies.next().now_or_never() {
+                    self.settle(&reply, outcomes);
+                }
+            }
+            denial = self.denials.recv() => match denial {
+                Ok(denial) => self.refuse(&denial, outcomes),
+                // Others follow.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(End::Lost),
+            },
+            Some((subject, home)) = self.lookups.next() => self.judge(subject, &home, outcomes),
+            permit = self.permits.acquire(), if next.is_some() => {
+                self.send(next.unwrap_or_default(), permit.map_err(|_| End::Lost)?, outcomes).await?;
+                while let Some(next) = self.next()
+                    && let Ok(permit) = self.permits.try_acquire()
+                {
+                    self.send(next, permit, outcomes).await?;
+                }
+            }
+            () = &mut self.silence, if !self.pending.is_empty() => self.wonder(),
+        }
+        Ok(())
+    }
+
+    /// The first message that may go.
+    fn next(&self) -> Option<usize> {
+        let permits = self.config.max_pending;
+        if !self.subjects.iter().any(|subject| subject.has_room(permits)) {
+            return None;
+        }
+        let mut passed_over = HashSet::new();
+        self.unsent.iter().position(|Unsent { subject, message, .. }| {
+            let has_room = self.subjects[*subject].has_room(permits);
+            let may_go = has_room && !message.key().is_some_and(|key| passed_over.contains(key));
+            if !may_go {
+                passed_over.extend(message.key());
+            }
+            may_go
+        })
+    }
+
     async fn send(
         &mut self,
+        at: usize,
         permit: SemaphorePermit<'a>,
         outcomes: &mut [Outcome],
-    ) -> Result<(), Lost> {
-        let Some((index, message)) = self.unsent.pop_front() else { return Ok(()) };
+    ) -> Result<(), End> {
+        if Instant::now() >= self.deadline {
+            return Err(End::Late);
+        }
+        let Some(Unsent { index, subject, message }) = self.unsent.remove(at) else {
+            return Ok(());
+        };
         self.handing = Some(index);
-        let subject = message.subject.clone();
         match self.link.hand(message, format!("{}.{index}", self.inbox)).await {
             Ok(number) => {
+                self.subjects[subject].pending += 1;
                 self.pending.insert(index, Pending { subject, number, _permit: permit });
             }
             Err(error) => match error.kind() {
-                PublishErrorKind::Send => return Err(Lost),
+                PublishErrorKind::Send => return Err(End::Lost),
                 PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => {
                     outcomes[index] = Outcome::Rejected(Reason::of(&error));
                 }
             },
         }
         self.handing = None;
+        self.heard = Instant::now();
         Ok(())
     }
 
     fn settle(&mut self, reply: &async_nats::Message, outcomes: &mut [Outcome]) {
         let Some(answer) = outcome::of(reply) else { return };
         let index = reply.subject.rsplit_once('.').and_then(|(_, index)| index.parse().ok());
-        let Some((index, pending)) = index.and_then(|i| Some((i, self.pending.remove(&i)?))) else {
-            return;
-        };
+        let Some((index, pending)) = index.and_then(|i| Some((i, self.take(i)?))) else { return };
+        self.heard = Instant::now();
         self.link.answered(pending.number);
+        let subject = &mut self.subjects[pending.subject];
+        if !std::mem::replace(&mut subject.answered, true) {
+            self.link.answering().has_answered(&subject.name);
+        }
         outcomes[index] = match answer {
             Answer::Outcome(outcome) => outcome,
             Answer::NoResponders => {
+                subject.homeless.push(index);
                 let says = "no stream answers for the subject, or its leader is being elected";
-                self.homeless.push((index, pending.subject));
-                Outcome::Unavailable(says.into())
+                let verdict = subject.verdict.clone();
+                self.ask(pending.subject);
+                verdict.unwrap_or_else(|| Outcome::Unavailable(says.into()))
             }
         };
     }
 
-    /// The server drops what we may not publish, and answers to nothing in particular.
-    fn refuse(&mut self, subject: &str, outcomes: &mut [Outcome]) {
-        for (index, _) in self.pending.extract_if(|_, pending| pending.subject == subject) {
-            let says = format!("the account may not publish to the subject `{subject}`");
-            outcomes[index] = Outcome::Unavailable(says.into());
+    /// It doesn't wait any more.
+    fn take(&mut self, index: usize) -> Option<Pending<'a>> {
+        let pending = self.pending.remove(&index)?;
+        self.subjects[pending.subject].pending -= 1;
+        Some(pending)
+    }
+
+    /// Gives messages that wait an outcome, though nothing was said of them in particular.
+    fn give_up(&mut self, subject: usize, outcome: &Outcome, outcomes: &mut [Outcome]) {
+        for index in self.waiting(subject) {
+            outcomes[index] = outcome.clone();
+            let number = self.take(index).map(|pending| pending.number);
+            self.unproved = self.unproved.max(number.unwrap_or_default());
         }
     }
 
-    /// During an election, too, nobody answers, and a message must not be rejected for that. Which
-    /// streams there are is known all the same.
-    async fn settle_homeless(&mut self, outcomes: &mut [Outcome]) {
-        let homeless = std::mem::take(&mut self.homeless);
-        let subjects: BTreeSet<_> = homeless.iter().map(|(_, subject)| subject).collect();
-        for subject in subjects {
-            let answer = self.link.jetstream().stream_by_subject(subject.clone()).await;
-            let outcome = match answer.as_ref().map_err(GetStreamByNameError::kind) {
-                Err(GetStreamByNameErrorKind::NotFound) => Outcome::Rejected(Reason::new(format!(
-                    "no stream takes the subject `{subject}`: create one"
-                ))),
-                Ok(stream) => Outcome::Unavailable(Reason::new(format!(
-                    "the stream `{stream}` does not answer: it has no leader just now"
-                ))),
-                // What is written already says as much as we know.
-                Err(_) => continue,
-            };
-            for (index, _) in homeless.iter().filter(|(_, homeless)| homeless == subject) {
-                outcomes[*index] = outcome.clone();
+    fn waiting(&self, subject: usize) -> Vec<usize> {
+        let waiting = self.pending.iter().filter(|(_, pending)| pending.subject == subject);
+        waiting.map(|(index, _)| *index).collect()
+    }
+
+    /// The server drops what we may not publish, and answers to nothing in particular.
+    fn refuse(&mut self, denial: &Denial, outcomes: &mut [Outcome]) {
+        let Denial::Publish(subject) = denial else { return };
+        if subject.starts_with(&api(self.config.domain.as_deref(), "")) {
+            // There will be no answer to what JetStream was asked.
+            self.lookups.clear();
+        }
+        let says = format!("the account may not publish to the subject `{subject}`");
+        if let Some(place) = self.subjects.iter().position(|known| *known.name == **subject) {
+            self.give_up(place, &Outcome::Unavailable(says.into()), outcomes);
+        }
+    }
+
+    /// Nothing was heard for a while: subjects of which nothing was heard at all may have no
+    /// stream, and somebody else who listens but doesn't answer.
+    fn wonder(&mut self) {
+        let now = Instant::now();
+        if now < self.heard + self.patience {
+            // It was set by what was heard before.
+            return self.silence.as_mut().reset(self.heard + self.patience);
+        }
+        self.heard = now;
+        self.silence.as_mut().reset(now + self.patience);
+        for place in 0..self.subjects.len() {
+            let subject = &mut self.subjects[place];
+            if subject.pending > 0 && !subject.answered {
+                subject.is_known = false;
+                self.link.answering().is_silent(&subject.name);
+                self.ask(place);
+            }
+        }
+    }
+
+    /// Asks for the stream of a subject, once.
+    fn ask(&mut self, place: usize) {
+        let subject = &mut self.subjects[place];
+        if !std::mem::replace(&mut subject.asked, true) {
+            let (link, config, name) = (self.link, self.config, subject.name.clone());
+            let lookup = async move { (place, look_up(link, config, &name).await) };
+            self.lookups.push(Box::pin(lookup));
+        }
+    }
+
+    fn judge(&mut self, subject: usize, home: &Home, outcomes: &mut [Outcome]) {
+        let known = &mut self.subjects[subject];
+        let Some(verdict) = home.verdict(&known.name, self.config) else { return };
+        known.verdict = Some(verdict.clone());
+        for index in &known.homeless {
+            outcomes[*index] = verdict.clone();
+        }
+        if let Outcome::Rejected(_) = verdict {
+            self.give_up(subject, &verdict, outcomes);
+            self.unsent.retain(|unsent| {
+                let stays = unsent.subject != subject;
+                if !stays {
+                    outcomes[unsent.index] = verdict.clone();
+                }
+                stays
+            });
+        } else if let Home::Nowhere = home {
+            // If it is elsewhere, an acknowledgement may still come.
+            for index in self.waiting(subject) {
+                outcomes[index] = verdict.clone();
             }
         }
     }
@@ -166,8 +307,7 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(last) = self.pending.values().map(|pending| pending.number).max() {
-            self.link.give_up(last);
-        }
+        let numbers = self.pending.values().map(|pending| pending.number);
+        self.link.give_up(numbers.max().unwrap_or_default().max(self.unproved));
     }
 }

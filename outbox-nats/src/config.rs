@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::NatsError;
+use crate::mapping::is_plain;
 
 /// Where and how to publish.
 ///
@@ -24,12 +25,15 @@ use crate::NatsError;
 /// | `token` | from the URL | |
 /// | `nkey` | | the seed of an nkey |
 /// | `credentials` | | path of a credentials file (JWT and nkey) |
+/// | `inbox_prefix` | `_INBOX` | answers come to subjects below it; for accounts that may not subscribe to others |
 /// | `tls` | `false` | TLS is required; `tls://` sets it |
 /// | `tls_first` | `false` | the TLS handshake comes before the server's greeting |
 /// | `ca` | the system's | path of the certificates (PEM) that sign the servers' |
 /// | `certificate`, `certificate_key` | | paths of the client's certificate and its key (PEM) |
 /// | `destination` | `{topic}` | the subject of a topic |
-/// | `max_pending` | 256 | messages that wait for their acknowledgement at a time |
+/// | `domain` | the server's | the JetStream domain in which streams are looked for, and created |
+/// | `reject_without_stream` | `false` | a message is rejected if no stream there takes its subject; only where all streams are there |
+/// | `max_pending` | 256 | messages that wait for their acknowledgement at a time, over all calls; a batch is sent in parts if it has more |
 /// | `connect_timeout_ms` | 5000 | for connecting to a server, and for its answer to `check` |
 /// | `create_stream` | | name of a stream that is created if it doesn't exist |
 /// | `subjects` | | what that stream takes, such as `orders.>` |
@@ -49,6 +53,8 @@ pub struct NatsConfig {
     pub nkey: Option<SecretString>,
     /// A credentials file (JWT and nkey), instead of a user.
     pub credentials: Option<PathBuf>,
+    /// What the subjects begin with to which answers come; `_INBOX` if nothing is said.
+    pub inbox_prefix: Option<String>,
     /// Whether TLS is required.
     #[serde(default)]
     pub tls: bool,
@@ -64,6 +70,14 @@ pub struct NatsConfig {
     /// The subject of a topic.
     #[serde(default)]
     pub destination: Destinations,
+    /// The `JetStream` domain in which streams are looked for and created; the server's own if
+    /// nothing is said.
+    pub domain: Option<String>,
+    /// Whether a message is rejected if no stream of the account (in `domain`) takes its subject.
+    /// Where streams of other domains or accounts take subjects, too, they would be rejected
+    /// while those can't be reached.
+    #[serde(default)]
+    pub reject_without_stream: bool,
     /// How many messages wait for their acknowledgement at a time, over all calls.
     #[serde(default = "max_pending")]
     pub max_pending: usize,
@@ -93,12 +107,15 @@ impl NatsConfig {
             token: None,
             nkey: None,
             credentials: None,
+            inbox_prefix: None,
             tls: false,
             tls_first: false,
             ca: None,
             certificate: None,
             certificate_key: None,
             destination: Destinations::default(),
+            domain: None,
+            reject_without_stream: false,
             max_pending: max_pending(),
             connect_timeout_ms: connect_timeout_ms(),
             create_stream: None,
@@ -109,6 +126,12 @@ impl NatsConfig {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// For trying every server, and for what the last of them is asked.
+    pub(crate) fn longest_connect(&self) -> Duration {
+        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        self.connect_timeout().saturating_mul(servers.saturating_add(1))
     }
 
     /// Says what no connection could be made with.
@@ -127,6 +150,12 @@ impl NatsConfig {
             "the options `user` and `password` need each other"
         } else if self.certificate.is_some() != self.certificate_key.is_some() {
             "the options `certificate` and `certificate_key` need each other"
+        } else if !self.tls && (self.ca.is_some() || self.certificate.is_some() || self.tls_first) {
+            "the options `ca`, `certificate` and `tls_first` need TLS: write `tls://`, or set `tls`"
+        } else if self.inbox_prefix.as_deref().is_some_and(|prefix| !is_plain(prefix)) {
+            "the option `inbox_prefix` is a subject without wildcards"
+        } else if self.domain.as_deref().is_some_and(|name| name.contains('.') || !is_plain(name)) {
+            "the option `domain` is a name without dots and wildcards"
         } else if !(1..=MOST_PENDING).contains(&self.max_pending) {
             "the option `max_pending` is between 1 and 65536"
         } else if self.create_stream.is_some() == self.subjects.is_empty() {
@@ -170,6 +199,9 @@ impl NatsConfig {
         if let Some(path) = &self.credentials {
             let unreadable = |source| NatsError::Credentials { path: path.clone(), source };
             options = options.credentials_file(path).await.map_err(unreadable)?;
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
         }
         if self.tls_first {
             options = options.tls_first();
@@ -237,12 +269,14 @@ mod tests {
         assert_eq!((plain.max_pending, plain.tls), (256, false));
         let full = parse(
             "tls://u:p%40w@h/?ca=/ca.pem&certificate=c&certificate_key=k&tls_first=true\
-             &max_pending=7&connect_timeout_ms=900&destination=shop.%7Btopic%7D\
+             &inbox_prefix=_in.relay&domain=hub&reject_without_stream=true&max_pending=7&connect_timeout_ms=900&destination=shop.%7Btopic%7D\
              &create_stream=SHOP&subjects=shop.%3E&subjects=other&replicas=3",
         );
         assert_eq!(full.user.as_deref(), Some("u"));
         assert_eq!(full.password.as_ref().unwrap().expose_secret(), "p@w");
-        assert!(full.tls && full.tls_first);
+        assert!(full.tls && full.tls_first && full.reject_without_stream);
+        assert_eq!(full.inbox_prefix.as_deref(), Some("_in.relay"));
+        assert_eq!(full.domain.as_deref(), Some("hub"));
         assert_eq!(full.destination.of("orders").unwrap(), "shop.orders");
         assert_eq!(full.subjects, ["shop.>", "other"]);
         assert_eq!((full.max_pending, full.replicas), (7, 3));
@@ -262,7 +296,12 @@ mod tests {
             ("nats://h?user=u", "`user` and `password` need each other"),
             ("nats://canary@h?credentials=f", "only one of `user`, `token`"),
             ("nats://h?create_stream=S", "`create_stream` and `subjects` need each other"),
-            ("nats://h?certificate=c", "`certificate` and `certificate_key` need each other"),
+            ("tls://h?certificate=c", "`certificate` and `certificate_key` need each other"),
+            ("nats://h?ca=c", "need TLS"),
+            ("nats://h?certificate=c&certificate_key=k", "need TLS"),
+            ("nats://h?tls_first=true", "need TLS"),
+            ("nats://h?inbox_prefix=a.%3E", "`inbox_prefix` is a subject without wildcards"),
+            ("nats://h?domain=a.b", "`domain` is a name without dots"),
         ] {
             let error = url.parse::<NatsConfig>().unwrap_err();
             assert!(error.to_string().contains(says), "{url}: {error}");

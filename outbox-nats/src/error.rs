@@ -1,10 +1,15 @@
 //! What can go wrong with a connection.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_nats::ConnectErrorKind;
-use async_nats::jetstream::context::{CreateStreamError, GetStreamByNameError};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamByNameError, GetStreamByNameErrorKind,
+};
+use async_nats::rustls;
 use outbox_core::broker::InvalidUrl;
 
 /// A wrong configuration, or a server that can't be used. No secret is in its text.
@@ -31,6 +36,15 @@ pub enum NatsError {
     /// No server could be reached, or none let us in.
     #[error("no NATS server can be used")]
     Connect(#[source] async_nats::ConnectError),
+    /// No server answered in time.
+    #[error("no NATS server answers")]
+    TimedOut,
+    /// The account may not subscribe where acknowledgements arrive.
+    #[error(
+        "the account may not subscribe to `{0}`, where acknowledgements arrive: permit it, or set \
+         the option `inbox_prefix`"
+    )]
+    Inbox(Arc<str>),
     /// The connection was lost before it could be used.
     #[error("the connection to the NATS server was lost")]
     Lost,
@@ -70,23 +84,44 @@ pub enum NatsError {
 }
 
 impl NatsError {
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later, without anybody changing the configuration.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect(error) => matches!(
-                error.kind(),
-                ConnectErrorKind::Dns | ConnectErrorKind::Io | ConnectErrorKind::TimedOut
-            ),
-            Self::Lost
-            | Self::Thread(_)
-            | Self::CreateStream { .. }
-            | Self::NoStream { .. }
-            | Self::Read { .. } => true,
+            Self::Connect(error) => match error.kind() {
+                ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => true,
+                ConnectErrorKind::Io => !is_mistrust(error),
+                _ => false,
+            },
+            Self::CreateStream { source, .. } => match source.kind() {
+                // Such as: another stream has these subjects.
+                CreateStreamErrorKind::JetStream(error) => error.code() >= 500,
+                CreateStreamErrorKind::EmptyStreamName
+                | CreateStreamErrorKind::InvalidStreamName => false,
+                _ => true,
+            },
+            Self::NoStream { source, .. } => {
+                source.kind() != GetStreamByNameErrorKind::InvalidSubject
+            }
+            Self::TimedOut | Self::Lost | Self::Thread(_) | Self::Read { .. } => true,
             _ => false,
         }
     }
 
-    pub(crate) fn read(name: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+    pub(crate) fn read(name: &str, source: Box<dyn StdError + Send + Sync>) -> Self {
         Self::Read { name: name.to_owned(), source }
     }
+}
+
+/// Whether one side doesn't take the other's certificate, or they have no version of TLS in common.
+fn is_mistrust(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let of_tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if of_tls.is_some() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

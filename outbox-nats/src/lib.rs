@@ -51,43 +51,81 @@
 //!
 //! # Order
 //!
-//! Messages go over one connection in the batch's order, up to `max_pending` before the first is
-//! acknowledged. A stream that refuses one takes those after it, so that the order is
+//! A call takes up to 500 messages or 4 MiB (the default of
+//! [`limits`](outbox_core::Publisher::limits)). They go over one connection in the batch's order, as
+//! many at a time as `max_pending` permits, over all calls: with 256, the default, the second half of
+//! a full batch waits for the first answers. A subject that hasn't answered yet, or was silent the
+//! last time, gets an eighth of that, so that one which never answers lets others pass; those of its
+//! keys wait with it.
+//! A stream that refuses one message takes those after it, so that the order is
 //! [`Independent`](outbox_core::Ordering::Independent): the relay sends one message of a key at a time.
 //!
 //! # Errors
 //!
 //! | what happened | outcome |
 //! |---|---|
-//! | larger than the server's `max_payload`, with its headers; checked before anything is sent | rejected |
+//! | larger than the server's `max_payload`, with its headers; checked before it is sent, against what the server said at most a second ago | rejected |
 //! | larger than the stream's `max_msg_size`; the stream is sealed | rejected |
-//! | nobody answers for the subject, and there is no stream for it | rejected |
+//! | nobody answers for the subject, and no stream is known that takes it | unavailable, or rejected: see below |
 //! | nobody answers for the subject, though there is a stream, or that can't be asked | unavailable |
-//! | the account may not publish to the subject | unavailable |
-//! | the stream or the account is full, JetStream is off, any other error of the class 500 | unavailable |
-//! | the subject is full, any other error of the class 400 | failed |
+//! | the account may not publish to the subject, or not subscribe to what answers come to | unavailable |
+//! | the subject is full | failed |
 //! | too many requests | throttled |
+//! | the stream or the account is full, JetStream is off, any other error that is answered | unavailable |
 //! | no server can be reached, or lets us in | unavailable |
 //! | the connection was lost, or the deadline passed, before the message was handed over | unavailable |
 //! | the same after it was handed over; an earlier copy is just being stored | unknown |
 //!
+//! A message that is unavailable makes the relay rest everything that it sends to this publisher,
+//! if only for a moment: one stream that is full or has no leader is felt by all. Streams that shall
+//! not wait for each other have publishers of their own (`route` of the relay's builder, `--route` of the
+//! program).
+//!
+//! # Where there is no stream
+//!
+//! Nobody answers for a subject that no stream takes, and nobody answers while the stream that takes
+//! it can't be reached. JetStream is asked which of both it is, but it only knows the streams of one
+//! account in one domain: not those behind a leaf node, which have a domain of their own, and not
+//! those of accounts from which the subject is imported. That it knows none rejects a message only
+//! if the configuration says that all streams are there: `reject_without_stream`, with `domain` where
+//! they aren't in the domain of the server that is connected to. Otherwise the message waits until
+//! somebody creates the stream, or the way there is open again, or the relay finds that it fails alone
+//! while others pass.
+//!
+//! The same is asked when nothing is heard for two seconds (or half of the time that is left): somebody
+//! may listen to the subject who isn't a stream. With `create_stream` the stream is created whenever it is
+//! missed.
+//!
+//! # What an account must be allowed
+//!
+//! To publish to its subjects, and to subscribe to `_INBOX.>`, or what `inbox_prefix` says in its place. Each
+//! connection tries the latter before anything is published, by a message to itself. Publishing to
+//! `$JS.API.>` is needed for `create_stream`; without it no message is rejected for want of a stream.
+//!
 //! # When a call is over
 //!
 //! Nothing of it is sent any more. The client's own queue would go on after the server has come back,
-//! so the client never reconnects by itself: a lost connection is replaced by the next call. And
-//! a call that ends with messages of which it isn't sure that they are on the wire ends the
-//! connection; what other calls wait for on it becomes unknown. What the kernel has in its buffers by
-//! then is on its way. In a cluster name several servers in
-//! the URL: servers that the client could discover aren't used.
+//! so the client never reconnects by itself: a lost connection is replaced by the next call, after it
+//! has ended. And a call that ends with messages of which it isn't sure that they are on the wire ends
+//! the connection; what other calls wait for on it becomes unknown.
+//!
+//! On the wire is what the kernel has. Its buffers take some megabytes, and it goes on sending
+//! them when the connection has ended: to a server that stood still they may arrive long after the
+//! call, which has left them unknown. The stream recognises what was sent again meanwhile by its id.
+//!
+//! In a cluster name several servers in the URL: servers that the client could discover aren't used.
 
 mod call;
 mod config;
 mod error;
 mod link;
+mod lookup;
 mod mapping;
 mod outcome;
 mod publisher;
+mod subjects;
 mod tail;
+mod thread;
 
 pub use config::NatsConfig;
 pub use error::NatsError;

@@ -1,18 +1,23 @@
 //! A connection that can be cut off.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::PublishError;
+use async_nats::jetstream::Context;
 use async_nats::rustls::{self, crypto::CryptoProvider};
 use async_nats::{Client, Event, ServerError, jetstream};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Notify, broadcast};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::mapping::Outgoing;
-use crate::{NatsConfig, NatsError, outcome};
+use crate::outcome::{self, Denial};
+use crate::subjects::Answering;
+use crate::thread::Thread;
+use crate::{NatsConfig, NatsError};
 
 /// One connection to a server. Once it is lost it stays so.
 ///
@@ -22,14 +27,21 @@ use crate::{NatsConfig, NatsError, outcome};
 /// ends, and its queue with it, at once.
 pub(crate) struct Link {
     client: Client,
+    jetstream: Context,
     thread: Thread,
+    opened: Instant,
     /// How many messages were handed to the client. Held while one is, so that the numbers are
     /// in the order of the wire.
     handed: tokio::sync::Mutex<u64>,
     /// The highest number that is known to be on the wire.
     written: AtomicU64,
-    denied: broadcast::Sender<Arc<str>>,
+    denials: broadcast::Sender<Denial>,
+    answering: Answering,
+    questions: Semaphore,
 }
+
+/// How many questions `JetStream` is asked at a time.
+const QUESTIONS: usize = 16;
 
 /// How many refusals a call may be late by.
 const DENIALS: usize = 1024;
@@ -42,13 +54,11 @@ impl Link {
     pub(crate) async fn open(config: &NatsConfig) -> Result<Self, NatsError> {
         let addresses = config.addresses()?;
         let options = config.options().await?;
-        if config.tls {
-            provide_cryptography();
-        }
+        provide_cryptography();
         let thread = Thread::start().map_err(NatsError::Thread)?;
         let connected = Arc::new(AtomicBool::new(false));
-        let (denied, _) = broadcast::channel(DENIALS);
-        let refusals = denied.clone();
+        let (denials, _) = broadcast::channel(DENIALS);
+        let told = denials.clone();
         let (stop, was_connected) = (thread.stop.clone(), connected.clone());
         let options = options
             .ignore_discovered_servers()
@@ -63,22 +73,41 @@ impl Link {
             })
             .event_callback(move |event| {
                 if let Event::ServerError(ServerError::Other(error)) = event
-                    && let Some(subject) = outcome::denied(&error)
+                    && let Some(denial) = outcome::denial(&error)
                 {
-                    let _ = refusals.send(subject.into());
+                    let _ = told.send(denial);
                 }
                 std::future::ready(())
             });
-        let client = thread.handle.spawn(options.connect(addresses)).await;
-        let client = client.map_err(|_| NatsError::Lost)?.map_err(NatsError::Connect)?;
+        let domain = config.domain.clone();
+        let connect = async move {
+            let client = options.connect(addresses).await?;
+            let jetstream = context(client.clone(), domain.as_deref());
+            Ok((client, jetstream))
+        };
+        let made = thread.handle.spawn(connect).await.map_err(|_| NatsError::Lost)?;
+        let (client, jetstream) = made.map_err(NatsError::Connect)?;
         connected.store(true, Ordering::SeqCst);
         let (handed, written) = (tokio::sync::Mutex::new(0), AtomicU64::new(0));
-        let link = Self { client, thread, handed, written, denied };
+        let opened = Instant::now();
+        let link = Self {
+            client,
+            jetstream,
+            thread,
+            opened,
+            handed,
+            written,
+            denials,
+            answering: Answering::default(),
+            questions: Semaphore::new(QUESTIONS),
+        };
+        link.round_trip().await?;
         link.create_stream(config).await?;
         Ok(link)
     }
 
-    async fn create_stream(&self, config: &NatsConfig) -> Result<(), NatsError> {
+    /// Creates the stream that the configuration names, if it isn't there.
+    pub(crate) async fn create_stream(&self, config: &NatsConfig) -> Result<(), NatsError> {
         let Some(name) = &config.create_stream else { return Ok(()) };
         let stream = jetstream::stream::Config {
             name: name.clone(),
@@ -86,36 +115,48 @@ impl Link {
             num_replicas: config.replicas,
             ..Default::default()
         };
-        let created = self.jetstream().get_or_create_stream(stream).await;
+        let created = self.jetstream.get_or_create_stream(stream).await;
         created.map_err(|source| NatsError::CreateStream { name: name.clone(), source })?;
         Ok(())
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.thread.stop.asked.load(Ordering::SeqCst)
+        self.thread.stop.is_asked()
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    pub(crate) fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(self.client.clone())
+    pub(crate) fn jetstream(&self) -> &Context {
+        &self.jetstream
     }
 
-    /// The subjects that we may not publish to, as the server says so.
-    pub(crate) fn denied(&self) -> broadcast::Receiver<Arc<str>> {
-        self.denied.subscribe()
+    pub(crate) fn questions(&self) -> &Semaphore {
+        &self.questions
+    }
+
+    /// What the server doesn't let us do, as it says so.
+    pub(crate) fn denials(&self) -> broadcast::Receiver<Denial> {
+        self.denials.subscribe()
     }
 
     /// Hands a message to the client and returns its number. When this future is dropped before
     /// it is ready, the client hasn't got the message.
     pub(crate) async fn hand(&self, message: Outgoing, reply: String) -> Result<u64, PublishError> {
-        let Outgoing { subject, headers, payload } = message;
+        let Outgoing { subject, headers, payload, .. } = message;
         let mut handed = self.handed.lock().await;
         self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await?;
         *handed += 1;
         Ok(*handed)
+    }
+
+    pub(crate) fn answering(&self) -> &Answering {
+        &self.answering
     }
 
     /// An answer to a message proves that it and all before it are on the wire.
@@ -123,70 +164,67 @@ impl Link {
         self.written.fetch_max(number, Ordering::SeqCst);
     }
 
+    /// Returns when the server has seen all that was handed over so far. It is asked for what
+    /// every call needs, a message to an inbox of our own: an account that may not subscribe to
+    /// it would have its messages stored and never hear of it.
+    pub(crate) async fn round_trip(&self) -> Result<(), NatsError> {
+        let (inbox, mut denials) = (self.client.new_inbox(), self.denials());
+        let (all, own) = (format!("{inbox}.*"), format!("{inbox}.0"));
+        let handed = *self.handed.lock().await;
+        let mut echoes = self.client.subscribe(all.clone()).await.map_err(|_| NatsError::Lost)?;
+        let sent = self.client.publish(own.clone(), Bytes::new()).await;
+        sent.map_err(|_| NatsError::Lost)?;
+        loop {
+            tokio::select! {
+                echo = echoes.next() => break echo.map(drop).ok_or(NatsError::Lost)?,
+                denial = denials.recv() => match denial {
+                    Ok(Denial::Subscribe(inbox)) if *inbox == all => {
+                        return Err(NatsError::Inbox(inbox));
+                    }
+                    // Whoever may not write there has the server's answer by that.
+                    Ok(Denial::Publish(subject)) if *subject == own => break,
+                    Err(RecvError::Closed) => return Err(NatsError::Lost),
+                    _ => {}
+                },
+            }
+        }
+        self.answered(handed);
+        Ok(())
+    }
+
     /// What has not been sent up to this number isn't sent any more: if there can be any such
-    /// message the connection ends. Returns when that is certain, which takes as long as the
-    /// client's thread needs to finish what it is just doing; that never waits for anything.
+    /// message the connection ends. Returns when that is certain.
     pub(crate) fn give_up(&self, number: u64) {
         if number > self.written.load(Ordering::SeqCst) {
-            self.thread.end();
+            self.end();
         }
+    }
+
+    /// Returns when nothing is sent any more.
+    pub(crate) fn end(&self) {
+        self.thread.end();
     }
 }
 
-/// The client takes the process's, and panics if it can't tell which of several that is.
+/// The API of the account's `JetStream`, or of a domain's.
+pub(crate) fn context(client: Client, domain: Option<&str>) -> Context {
+    match domain {
+        Some(domain) => jetstream::with_domain(client, domain),
+        None => jetstream::new(client),
+    }
+}
+
+/// The subject of a question to that API.
+pub(crate) fn api(domain: Option<&str>, question: &str) -> String {
+    let middle = domain.map(|domain| format!("{domain}.")).unwrap_or_default();
+    format!("$JS.{middle}API.{question}")
+}
+
+/// The client takes the process's, and panics if it can't tell which of several that is. A server
+/// may ask for TLS whether we do or not.
 pub(crate) fn provide_cryptography() {
     if CryptoProvider::get_default().is_none() {
         // Whoever was quicker has provided it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-}
-
-/// The thread on which the client's tasks run, and end.
-struct Thread {
-    handle: Handle,
-    stop: Arc<Stop>,
-    join: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Stop {
-    asked: AtomicBool,
-    wake: Notify,
-}
-
-impl Stop {
-    fn now(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        self.wake.notify_one();
-    }
-}
-
-impl Thread {
-    fn start() -> std::io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let handle = runtime.handle().clone();
-        let stop = Arc::<Stop>::default();
-        let asked = stop.clone();
-        let thread = thread::Builder::new().name("outbox-nats".to_owned()).spawn(move || {
-            runtime.block_on(asked.wake.notified());
-            // Unlike a plain drop it doesn't wait for a name that is just being resolved.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { handle, stop, join: Mutex::new(Some(thread)) })
-    }
-
-    fn end(&self) {
-        self.stop.now();
-        let thread = self.join.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // It can't have panicked: tasks catch their panics.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        self.stop.now();
     }
 }

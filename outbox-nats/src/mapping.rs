@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use outbox_core::broker::{
     CONTENT_TYPE, CREATED_AT, Destinations, MESSAGE_KEY, MESSAGE_TYPE, created_at,
@@ -23,6 +23,8 @@ pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
+    /// What the server's limit counts: header section and payload, in bytes.
+    pub(crate) size: usize,
 }
 
 /// JetStream keeps the length of the header section in 16 bits.
@@ -36,7 +38,16 @@ impl Outgoing {
         }
         let subject = subject(destinations, message.topic())?;
         let headers = headers(message)?;
-        Ok(Self { subject, headers, payload: message.payload().clone() })
+        let bytes = header_bytes(&headers);
+        if bytes > MOST_HEADER_BYTES {
+            return Err("the headers are larger than the 64 KiB that JetStream takes".into());
+        }
+        let payload = message.payload().clone();
+        Ok(Self { subject, headers, size: bytes + payload.len(), payload })
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.headers.get(MESSAGE_KEY).map(HeaderValue::as_str)
     }
 }
 
@@ -45,18 +56,21 @@ pub(crate) fn subject(destinations: &Destinations, topic: &str) -> Result<String
     let Some(subject) = destinations.of(topic) else {
         return Err("the topic has no destination: add it to the table `destination`");
     };
-    let bad = |c: char| c.is_whitespace() || c.is_control();
-    if subject.contains(bad) || subject.split('.').any(str::is_empty) {
-        return Err("a NATS subject has no spaces, no control characters and no empty parts");
-    }
-    if subject.split('.').any(|part| part == "*" || part == ">") {
-        return Err("a NATS subject to publish to has no wildcards");
+    if !is_plain(&subject) {
+        return Err("a NATS subject to publish to has no spaces, no control characters, no empty \
+                    parts and no wildcards");
     }
     // Whoever may write a row must not thereby command the server.
     if ["$JS", "$SYS"].contains(&subject.split('.').next().unwrap_or_default()) {
         return Err("subjects below `$JS` and `$SYS` are the server's own");
     }
     Ok(subject.into_owned())
+}
+
+/// Whether a subject can be published to, as far as its form goes.
+pub(crate) fn is_plain(subject: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control();
+    !subject.contains(bad) && !subject.split('.').any(|part| matches!(part, "" | "*" | ">"))
 }
 
 fn headers(message: &Message) -> Result<HeaderMap, Reason> {
@@ -85,12 +99,14 @@ fn headers(message: &Message) -> Result<HeaderMap, Reason> {
     if let Some(exact) = exact(message.headers()) {
         map.insert(HEADERS, exact);
     }
-    let pairs = map.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
-    let bytes: usize = pairs.map(|(n, v)| n.to_string().len() + v.as_str().len() + 4).sum();
-    if bytes > MOST_HEADER_BYTES - "NATS/1.0\r\n\r\n".len() {
-        return Err("the headers are larger than the 64 KiB that JetStream takes".into());
-    }
     Ok(map)
+}
+
+fn header_bytes(map: &HeaderMap) -> usize {
+    let pairs = map.iter().flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
+    let length = |name: &HeaderName| AsRef::<str>::as_ref(name).len();
+    let lines: usize = pairs.map(|(n, v)| length(n) + v.as_str().len() + 4).sum();
+    "NATS/1.0\r\n\r\n".len() + lines
 }
 
 /// All that stands in a header of ours and would not survive there, or would look encoded.

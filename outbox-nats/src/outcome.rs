@@ -1,5 +1,6 @@
 //! What an answer of the server means for a message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::StatusCode;
@@ -42,21 +43,35 @@ fn refused(status: usize, code: ErrorCode, says: &str) -> Outcome {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
         | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
         | ErrorCode::STREAM_SEALED => Outcome::Rejected(reason),
-        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Outcome::Unavailable(reason),
         // The limit of one subject, though the stream has room for others.
         ErrorCode::STREAM_STORE_FAILED if says.contains("per subject") => Outcome::Failed(reason),
         DUPLICATE_IN_PROCESS => Outcome::Unknown,
         _ if status == 429 => Outcome::Throttled(PAUSE),
-        // Full or out of memory, without a leader, or JetStream is off: all the server's.
-        _ if status >= 500 => Outcome::Unavailable(reason),
-        _ => Outcome::Failed(reason),
+        // Full or out of memory, without a leader, JetStream is off, or nothing we know of: a
+        // message isn't blamed before it fails alone, which the relay finds out.
+        _ => Outcome::Unavailable(reason),
     }
 }
 
-/// The subject that an error of the server's says we may not publish to.
-pub(crate) fn denied(error: &str) -> Option<&str> {
-    let (_, rest) = error.split_once("Permissions Violation for Publish to \"")?;
-    rest.split_once('"').map(|(subject, _)| subject)
+/// What the server doesn't let us do. It says so of no message in particular.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// To this subject.
+    Publish(Arc<str>),
+    /// To this subject, in which there may be wildcards.
+    Subscribe(Arc<str>),
+}
+
+/// What an error of the server's says that it doesn't let us do.
+pub(crate) fn denial(error: &str) -> Option<Denial> {
+    let (_, what) = error.split_once("Permissions Violation for ")?;
+    let (what, rest) = what.split_once(" to \"")?;
+    let (subject, _) = rest.split_once('"')?;
+    match what {
+        "Publish" => Some(Denial::Publish(subject.into())),
+        "Subscription" => Some(Denial::Subscribe(subject.into())),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +115,7 @@ mod tests {
             (503, 10_008, "JetStream system temporarily unavailable", "Unavailable"),
             (409, 10_158, "duplicate message id is in process", "Unknown"),
             (429, 10_167, "too many requests", "Throttled"),
-            (400, 10_071, "wrong last sequence: 4", "Failed"),
+            (400, 10_071, "nothing that is known of", "Unavailable"),
         ] {
             let error = format!(
                 r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"{description}"}},
@@ -113,8 +128,12 @@ mod tests {
 
     #[test]
     fn a_violation_names_its_subject() {
-        let error = r#"Permissions Violation for Publish to "orders.eu""#;
-        assert_eq!(denied(error), Some("orders.eu"));
-        assert_eq!(denied(r#"Permissions Violation for Subscription to "x""#), None);
+        let says = |what: &str| denial(&format!("Permissions Violation for {what}"));
+        let published = says(r#"Publish to "orders.eu""#);
+        assert_eq!(published, Some(Denial::Publish("orders.eu".into())));
+        let subscribed = says(r#"Subscription to "_INBOX.x.*" using queue "y""#);
+        assert_eq!(subscribed, Some(Denial::Subscribe("_INBOX.x.*".into())));
+        assert_eq!(says(r#"Something to "x""#), None);
+        assert_eq!(denial("Stale Connection"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::response::Response;
@@ -11,11 +11,12 @@ use bytes::Bytes;
 use outbox_core::{Message, Outcome, Publisher, Reason};
 use serde::de::IgnoredAny;
 use tokio::sync::{Mutex, RwLock, Semaphore};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
-use crate::call::Call;
-use crate::link::Link;
+use crate::call::{Call, End};
+use crate::link::{Link, api};
 use crate::mapping::Outgoing;
+use crate::outcome::Denial;
 use crate::{NatsConfig, NatsError};
 
 /// Publishes messages to the streams of a NATS server or cluster.
@@ -27,7 +28,7 @@ pub struct NatsPublisher {
     state: Mutex<State>,
     /// One for each message that may wait for its acknowledgement.
     permits: Semaphore,
-    /// Read by each call, written by the close that waits for them.
+    /// Read by each call, written by the close, which waits for them.
     calls: RwLock<()>,
 }
 
@@ -36,43 +37,75 @@ enum State {
     Closed,
 }
 
+/// What is known of a server's limits for so long isn't asked again.
+const FRESH: Duration = Duration::from_secs(1);
+
 impl NatsPublisher {
-    /// Connects to the first server that lets us in.
+    /// Connects to the first server that lets us in. It tries each of them for `connect_timeout_ms`.
     pub async fn connect(config: NatsConfig) -> Result<Self, NatsError> {
         config.check()?;
         let permits = Semaphore::new(config.max_pending);
         let (state, calls) = (Mutex::new(State::Open(None)), RwLock::default());
         let publisher = Self { config, state, permits, calls };
-        publisher.link().await?;
+        publisher.link(Duration::MAX).await?;
         Ok(publisher)
     }
 
-    /// The connection, made anew if it was lost.
-    async fn link(&self) -> Result<Arc<Link>, NatsError> {
+    /// The connection, made anew if it was lost or is older than that.
+    async fn link(&self, oldest: Duration) -> Result<Arc<Link>, NatsError> {
         let mut state = self.state.lock().await;
         let State::Open(link) = &mut *state else { return Err(NatsError::Closed) };
-        if let Some(link) = link.as_ref().filter(|link| !link.is_lost()) {
+        if let Some(link) = link.as_ref().filter(|link| !link.is_lost() && link.age() <= oldest) {
             return Ok(link.clone());
         }
-        // The old one ends before there is a new one.
-        *link = None;
-        Ok(link.insert(Arc::new(Link::open(&self.config).await?)).clone())
+        if let Some(lost) = link.take_if(|link| link.is_lost()) {
+            lost.end();
+        }
+        let opened = timeout(self.config.longest_connect(), Link::open(&self.config)).await;
+        let opened = opened.unwrap_or(Err(NatsError::TimedOut))?;
+        Ok(link.insert(Arc::new(opened)).clone())
+    }
+
+    /// A server tells its limit when it is connected to, and not when the limit is changed. Before
+    /// a message is rejected for it, it is asked again.
+    async fn with_room(
+        &self,
+        link: Arc<Link>,
+        messages: &mut Vec<(usize, Outgoing)>,
+        outcomes: &mut [Outcome],
+    ) -> Arc<Link> {
+        let most = link.client().max_payload();
+        if messages.iter().all(|(_, message)| message.size <= most) {
+            return link;
+        }
+        match self.link(FRESH).await {
+            Ok(link) => link,
+            Err(error) => {
+                let reason = Reason::of(&error);
+                for (index, _) in messages.extract_if(.., |(_, message)| message.size > most) {
+                    outcomes[index] = Outcome::Unavailable(reason.clone());
+                }
+                link
+            }
+        }
     }
 
     /// Asks JetStream something that every account with JetStream may ask, unless it is denied,
     /// which is an answer, too.
     async fn ask(&self) -> Result<(), Reason> {
-        const QUESTION: &str = "$JS.API.INFO";
-        let link = self.link().await.map_err(|error| Reason::of(&error))?;
-        let mut denied = link.denied();
+        let link = self.link(Duration::MAX).await.map_err(|error| Reason::of(&error))?;
+        let question = api(self.config.domain.as_deref(), "INFO");
+        let mut denials = link.denials();
+        let denied = async {
+            let denial = Denial::Publish(question.as_str().into());
+            while denials.recv().await.is_ok_and(|told| told != denial) {}
+        };
         let answer = tokio::select! {
-            answer = link.client().request(QUESTION, Bytes::new()) => answer,
-            () = async { while denied.recv().await.is_ok_and(|to| &*to != QUESTION) {} } => {
-                return Ok(());
-            }
+            answer = link.client().request(question.clone(), Bytes::new()) => answer,
+            () = denied => return Ok(()),
         };
         let answer = answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => Reason::new("the NATS server has no JetStream"),
+            RequestErrorKind::NoResponders => Reason::new("no JetStream answers"),
             _ => Reason::of(&error),
         })?;
         // What the account has and may use differs between versions.
@@ -103,27 +136,33 @@ impl Publisher for NatsPublisher {
                 outcomes[*index] = Outcome::Unavailable(reason.clone());
             }
         };
-        let late = Reason::new("the NATS server did not answer until the deadline");
         let deadline = deadline.into();
-        let begin = async { (self.calls.read().await, self.link().await) };
-        let (_going_on, link) = match timeout_at(deadline, begin).await {
-            Ok((calls, Ok(link))) => (calls, link),
-            Ok((_, Err(error))) => return unavailable(outcomes, &indices, Reason::of(&error)),
-            Err(_) => return unavailable(outcomes, &indices, late),
+        let begin = async {
+            let calls = self.calls.try_read().map_err(|_| NatsError::Closed)?;
+            let link = self.link(Duration::MAX).await?;
+            Ok((calls, self.with_room(link, &mut good, outcomes).await))
         };
-        let call = timeout_at(deadline, Call::new(&link, &self.permits, good)).await;
-        let Ok(Some(mut call)) = call else {
-            let reason = if call.is_ok() { Reason::of(&NatsError::Lost) } else { late };
-            return unavailable(outcomes, &indices, reason);
+        let begun = timeout_at(deadline, begin).await.unwrap_or(Err(NatsError::TimedOut));
+        let (_going_on, link) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return unavailable(outcomes, &indices, Reason::of(&error)),
         };
-        let in_time = timeout_at(deadline, call.run(outcomes)).await.is_ok();
+        let shared = (&self.config, &self.permits);
+        let call = timeout_at(deadline, Call::new(&link, shared, deadline, good)).await;
+        let Some(mut call) = call.unwrap_or_default() else {
+            return unavailable(outcomes, &indices, Reason::of(&NatsError::Lost));
+        };
+        let end = timeout_at(deadline, call.run(outcomes)).await.unwrap_or(Err(End::Late));
         let unsent: Vec<_> = call.unsent().collect();
-        let reason = if in_time { Reason::of(&NatsError::Lost) } else { late };
+        let reason = match end {
+            Err(End::Late) => "the deadline came before the NATS server took the message".into(),
+            _ => Reason::of(&NatsError::Lost),
+        };
         unavailable(outcomes, &unsent, reason);
     }
 
     async fn check(&self) -> Result<(), Reason> {
-        let answer = tokio::time::timeout(2 * self.config.connect_timeout(), self.ask()).await;
+        let answer = timeout(2 * self.config.connect_timeout(), self.ask()).await;
         answer.unwrap_or_else(|_| Err("the NATS server does not answer".into()))
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use async_nats::jetstream;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_trait::async_trait;
@@ -10,7 +9,7 @@ use futures::StreamExt;
 use outbox_core::broker::Tail;
 use outbox_core::{Message, Reason};
 
-use crate::link::provide_cryptography;
+use crate::link::{context, provide_cryptography};
 use crate::mapping::{received, subject};
 use crate::{NatsConfig, NatsError};
 
@@ -27,11 +26,9 @@ impl NatsTail {
         config.check()?;
         let subject = subject(&config.destination, topic).map_err(NatsError::Destination)?;
         let options = config.options().await?;
-        if config.tls {
-            provide_cryptography();
-        }
+        provide_cryptography();
         let client = options.connect(config.addresses()?).await.map_err(NatsError::Connect)?;
-        let jetstream = jetstream::new(client);
+        let jetstream = context(client, config.domain.as_deref());
         let name = jetstream.stream_by_subject(subject.clone()).await;
         let name =
             name.map_err(|source| NatsError::NoStream { subject: subject.clone(), source })?;

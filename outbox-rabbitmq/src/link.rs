@@ -1,30 +1,36 @@
-//! A connection, its channels, and what is known to exist on the broker.
+//! A connection and its channels.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use futures::future::{Either, select};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{
     AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
 };
-use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{AsyncTcpStream, BasicProperties, Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::outcome::{is_missing, refusal};
+use crate::outcome::refusal;
+use crate::silence::silence_this_thread;
 use crate::socket::Socket;
-use crate::{QueueType, RabbitMqConfig, RabbitMqError};
+use crate::{RabbitMqConfig, RabbitMqError};
+
+/// Between one look at whether the broker blocks and the next.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// One connection. It is never mended: when it fails, another takes its place.
 #[derive(Debug)]
 pub(crate) struct Link {
     connection: Connection,
     socket: Socket,
-    tls: bool,
     /// Channels that confirm, on which nothing is under way.
     idle: Mutex<Vec<Channel>>,
     exchanges: Mutex<HashSet<String>>,
@@ -32,22 +38,29 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to the first host that can be reached.
-    pub(crate) async fn connect(config: &RabbitMqConfig) -> Result<Self, RabbitMqError> {
+    /// Connects to the first server that can be reached. `next` is where to begin; it moves on with
+    /// every attempt, so that one that hangs for longer than the caller waits isn't the first again.
+    pub(crate) async fn connect(
+        config: &RabbitMqConfig,
+        next: &AtomicUsize,
+    ) -> Result<Self, RabbitMqError> {
         let certificates = certificates(config).await?;
+        let servers = config.addresses()?;
         let mut failure = RabbitMqError::Config("it names no host");
-        for host in &config.hosts {
-            let connecting = Self::connect_to(config, host, &certificates);
+        for _ in &servers {
+            let turn = next.fetch_add(1, Ordering::Relaxed) % servers.len();
+            let host = servers[turn].clone();
+            let connecting = Self::connect_to(config, &host, &certificates);
             failure = match timeout(config.connect_timeout(), connecting).await {
-                Ok(Ok(link)) => return Ok(link),
-                Ok(Err(error)) => match refusal(&error) {
-                    Some(says) => RabbitMqError::Refused { host: host.clone(), says },
-                    None => RabbitMqError::Connect { host: host.clone(), source: error.into() },
-                },
-                Err(_) => {
-                    let millis = config.connect_timeout_ms;
-                    RabbitMqError::Timeout { host: host.clone(), millis }
+                Ok(Ok(link)) => {
+                    next.store(turn, Ordering::Relaxed);
+                    return Ok(link);
                 }
+                Ok(Err(error)) => match refusal(&error) {
+                    Some(says) => RabbitMqError::Refused { host, says },
+                    None => RabbitMqError::Connect { host, source: error.into() },
+                },
+                Err(_) => RabbitMqError::Timeout { host, millis: config.connect_timeout_ms },
             };
         }
         Err(failure)
@@ -67,6 +80,7 @@ impl Link {
             uri(config, host),
             runtime,
             async move |uri, runtime| {
+                silence_this_thread();
                 let stream = AsyncTcpStream::connect(&runtime, addresses.clone()).await?;
                 if let AsyncTcpStream::Plain(stream) = &stream {
                     held.hold(stream.get_ref())?;
@@ -83,7 +97,6 @@ impl Link {
         Ok(Self {
             connection,
             socket,
-            tls,
             idle: Mutex::default(),
             exchanges: Mutex::default(),
             queues: Mutex::default(),
@@ -99,9 +112,31 @@ impl Link {
         self.connection.status().blocked()
     }
 
-    /// Whether what the client has written may still be on this side.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        self.tls
+    /// Finds out whether it does, before there is anything to lose: it says so only to those that
+    /// publish. What this publishes goes nowhere.
+    pub(crate) async fn probe(&self) -> lapin::Result<()> {
+        let channel = self.channel().await?;
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let probe =
+            channel.basic_publish("".into(), "outbox-probe".into(), options, &[], properties);
+        let confirmation = probe.await?;
+        let blocked = async {
+            while !self.is_blocked() {
+                sleep(PAUSE).await;
+            }
+        };
+        match select(confirmation, pin!(blocked)).await {
+            Either::Left((confirmed, _)) => {
+                self.put_back(channel);
+                confirmed.map(drop)
+            }
+            Either::Right(_) => Ok(()),
+        }
+    }
+
+    /// Sends nothing more, and still hears what the broker says.
+    pub(crate) fn stop_writing(&self) {
+        self.socket.stop_writing();
     }
 
     /// Ends it so that nothing that waits in the client's queues is sent.
@@ -115,7 +150,14 @@ impl Link {
 
     /// The largest frame, in bytes.
     pub(crate) fn frame_max(&self) -> usize {
-        usize::try_from(self.connection.configuration().frame_max()).unwrap_or(usize::MAX)
+        match self.connection.configuration().frame_max() {
+            0 => usize::MAX,
+            most => usize::try_from(most).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(crate) async fn new_channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
     }
 
     /// A channel that confirms, for one user at a time: returned messages can't be told apart from
@@ -146,53 +188,14 @@ impl Link {
         }
     }
 
-    /// Whether there is such an exchange. Publishing to none would close the channel, under the
-    /// other messages that are on it.
-    pub(crate) async fn has_exchange(&self, name: &ShortString) -> lapin::Result<bool> {
-        if name.as_str().is_empty() || lock(&self.exchanges).contains(name.as_str()) {
-            return Ok(true);
-        }
-        let channel = self.connection.create_channel().await?;
-        let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
-        let kind = ExchangeKind::Direct;
-        match channel.exchange_declare(name.clone(), kind, passive, FieldTable::default()).await {
-            Ok(()) => {
-                lock(&self.exchanges).insert(name.to_string());
-                Ok(true)
-            }
-            Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Those that are known to exist.
+    pub(crate) fn exchanges(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.exchanges)
     }
 
-    /// Creates the queue if it doesn't exist. One that exists stays as it is.
-    pub(crate) async fn make_queue(&self, name: &ShortString, of: QueueType) -> lapin::Result<()> {
-        if lock(&self.queues).contains(name.as_str()) {
-            return Ok(());
-        }
-        let channel = self.connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        match channel.queue_declare(name.clone(), passive, FieldTable::default()).await {
-            Ok(_) => {}
-            Err(error) if is_missing(&error) => {
-                let channel = self.connection.create_channel().await?;
-                let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-                channel.queue_declare(name.clone(), durable, arguments(of)).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        lock(&self.queues).insert(name.to_string());
-        Ok(())
-    }
-
-    /// Next time, look again.
-    pub(crate) fn forget_exchange(&self, name: &str) {
-        lock(&self.exchanges).remove(name);
-    }
-
-    /// Next time, look again. Whether it was known to be there.
-    pub(crate) fn forget_queue(&self, name: &str) -> bool {
-        lock(&self.queues).remove(name)
+    /// Those that are known to exist.
+    pub(crate) fn queues(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.queues)
     }
 }
 
@@ -213,29 +216,20 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn arguments(of: QueueType) -> FieldTable {
-    let name = match of {
-        QueueType::Quorum => "quorum",
-        QueueType::Classic => "classic",
-    };
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString(name.into()));
-    arguments
 }
 
 fn uri(config: &RabbitMqConfig, host: &str) -> AMQPUri {
     let (host, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let password = config.password.as_ref().map_or("guest", |password| password.expose_secret());
     let mechanism = if config.external { SASLMechanism::External } else { SASLMechanism::Plain };
     AMQPUri {
         scheme: if config.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo {
-                username: config.user.clone(),
-                password: config.password.expose_secret().to_owned(),
+                username: config.user.as_deref().unwrap_or("guest").to_owned(),
+                password: password.to_owned(),
             },
             // The name in the certificate of an IPv6 address has no brackets.
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -253,11 +247,11 @@ fn uri(config: &RabbitMqConfig, host: &str) -> AMQPUri {
 /// Reads the files anew for every connection: certificates are replaced while we run.
 async fn certificates(config: &RabbitMqConfig) -> Result<OwnedTLSConfig, RabbitMqError> {
     let mut certificates = OwnedTLSConfig::default();
-    if let Some(path) = &config.ca_file {
+    if let Some(path) = &config.ca {
         let text = String::from_utf8(read(path).await?).map_err(|_| unreadable(path))?;
         certificates.cert_chain = Some(text);
     }
-    if let (Some(certificate), Some(key)) = (&config.cert_file, &config.key_file) {
+    if let (Some(certificate), Some(key)) = (&config.certificate, &config.certificate_key) {
         let (pem, key) = (read(certificate).await?, read(key).await?);
         certificates.identity = Some(OwnedIdentity::PKCS8 { pem, key });
     }

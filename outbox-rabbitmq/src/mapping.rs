@@ -10,8 +10,8 @@ use outbox_core::broker::{self, CREATED_AT, MESSAGE_KEY};
 use outbox_core::{Message, MessageParts, Reason};
 use uuid::Uuid;
 
-/// The names of the headers as they stood, where the table can't tell.
-pub(crate) const HEADER_NAMES: &str = "outbox-header-names";
+/// The header that holds the names of a message's headers as they stood, where the table can't tell.
+pub const HEADER_NAMES: &str = "outbox-header-names";
 
 const PERSISTENT: u8 = 2;
 

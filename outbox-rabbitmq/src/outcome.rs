@@ -3,8 +3,10 @@
 use lapin::{Error, ErrorKind};
 use outbox_core::{Outcome, Reason};
 
+const CONTENT_TOO_LARGE: u16 = 311;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 
@@ -18,24 +20,41 @@ pub(crate) fn unsent(error: &Error) -> Outcome {
 pub(crate) fn unanswered(error: &Error, alone: bool) -> Outcome {
     match closed_channel(error) {
         // All messages of a channel go to one exchange.
-        Some((ACCESS_REFUSED, text)) => Outcome::Failed(Reason::new(text)),
-        Some((NOT_FOUND | PRECONDITION_FAILED, text)) if alone => {
+        Some((ACCESS_REFUSED, text)) if alone || is_of_exchange(text) => {
+            Outcome::Failed(Reason::new(text))
+        }
+        Some((CONTENT_TOO_LARGE | PRECONDITION_FAILED, text)) if alone => {
+            Outcome::Rejected(Reason::new(text))
+        }
+        Some((NOT_FOUND, text)) if alone && is_missing(error) => {
             Outcome::Rejected(Reason::new(text))
         }
         _ => Outcome::Unknown,
     }
 }
 
-/// The broker answers a question about an exchange or a queue by closing the channel.
-pub(crate) fn is_missing(error: &Error) -> bool {
-    closed_channel(error).is_some_and(|(code, _)| code == NOT_FOUND)
+/// Older brokers say "access to exchange", newer ones "write access to exchange"; a user who may not
+/// write to some topics hears of "access to topic", and that was one message of several.
+fn is_of_exchange(text: &str) -> bool {
+    text.split_once("access to ").is_some_and(|(_, what)| what.starts_with("exchange "))
 }
 
-/// A queue can't be declared: the broker's refusal concerns its messages, all else the broker.
+/// The broker answers a question about an exchange or a queue by closing the channel. With the
+/// same code it says that a queue is there, but on a node that is down.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    closed_channel(error).is_some_and(|(code, text)| {
+        let what = text.strip_prefix("NOT_FOUND - no ").unwrap_or_default();
+        code == NOT_FOUND && (what.starts_with("queue '") || what.starts_with("exchange '"))
+    })
+}
+
+/// A queue can't be declared: some refusals concern its messages, all else the broker.
 pub(crate) fn undeclared(error: &Error) -> Outcome {
     match closed_channel(error) {
-        Some((_, text)) => Outcome::Failed(Reason::new(text)),
-        None => Outcome::Unavailable(Reason::of(error)),
+        Some((code, text)) if ![NOT_FOUND, RESOURCE_LOCKED].contains(&code) => {
+            Outcome::Failed(Reason::new(text))
+        }
+        _ => Outcome::Unavailable(Reason::of(error)),
     }
 }
 
@@ -61,9 +80,17 @@ mod tests {
 
     use super::*;
 
-    fn says(code: u16) -> Error {
-        let error = AMQPError::from_id(code, "says so".into()).unwrap();
-        ErrorKind::ProtocolError(error).into()
+    const NO_EXCHANGE: &str = "NOT_FOUND - no exchange 'e' in vhost '/'";
+    const NO_QUEUE: &str = "NOT_FOUND - no queue 'q' in vhost '/'";
+    /// As RabbitMQ 3.10 says it.
+    const NODE_DOWN: &str = "NOT_FOUND - home node 'b@localhost' of durable queue 'no queue 'q'' \
+                             in vhost '/' is down or inaccessible";
+    const NO_WRITING: &str = "ACCESS_REFUSED - access to exchange 'e' in vhost '/' refused";
+    const NO_WRITING_NEWER: &str = "ACCESS_REFUSED - write access to exchange 'e' in vhost '/'";
+    const NO_TOPIC: &str = "ACCESS_REFUSED - access to topic 'access to exchange' in exchange 'e'";
+
+    fn says(code: u16, text: &str) -> Error {
+        ErrorKind::ProtocolError(AMQPError::from_id(code, text.into()).unwrap()).into()
     }
 
     fn lost() -> Error {
@@ -72,38 +99,51 @@ mod tests {
 
     #[test]
     fn a_closed_channel_is_the_fault_of_a_message_that_is_alone() {
-        let rejected = Outcome::Rejected("says so".into());
-        let failed = Outcome::Failed("says so".into());
-        for (code, alone, outcome) in [
-            (404, true, rejected.clone()),
-            (406, true, rejected),
-            (404, false, Outcome::Unknown),
-            (406, false, Outcome::Unknown),
-            (403, true, failed.clone()),
-            (403, false, failed),
-            (405, true, Outcome::Unknown),
+        let rejected = |text: &str| Outcome::Rejected(text.into());
+        let failed = |text: &str| Outcome::Failed(text.into());
+        for (code, text, alone, beside) in [
+            (404, NO_EXCHANGE, rejected(NO_EXCHANGE), Outcome::Unknown),
+            (404, NODE_DOWN, Outcome::Unknown, Outcome::Unknown),
+            (406, "too large", rejected("too large"), Outcome::Unknown),
+            (311, "too large", rejected("too large"), Outcome::Unknown),
+            (403, NO_WRITING, failed(NO_WRITING), failed(NO_WRITING)),
+            (403, NO_WRITING_NEWER, failed(NO_WRITING_NEWER), failed(NO_WRITING_NEWER)),
+            (403, NO_TOPIC, failed(NO_TOPIC), Outcome::Unknown),
+            (405, "locked", Outcome::Unknown, Outcome::Unknown),
             // These close the connection.
-            (320, true, Outcome::Unknown),
-            (501, true, Outcome::Unknown),
+            (320, "closed", Outcome::Unknown, Outcome::Unknown),
+            (501, "frame", Outcome::Unknown, Outcome::Unknown),
         ] {
-            assert_eq!(unanswered(&says(code), alone), outcome, "{code} {alone}");
+            assert_eq!(unanswered(&says(code, text), true), alone, "{text}");
+            assert_eq!(unanswered(&says(code, text), false), beside, "{text}");
         }
         assert_eq!(unanswered(&lost(), true), Outcome::Unknown);
     }
 
     #[test]
     fn what_was_not_sent_is_unavailable() {
-        for error in [lost(), says(404), says(320)] {
+        for error in [lost(), says(404, NO_QUEUE), says(320, "closed")] {
             assert!(matches!(unsent(&error), Outcome::Unavailable(_)));
         }
     }
 
     #[test]
+    fn what_is_missing_is_told_from_what_is_out_of_reach() {
+        assert!(is_missing(&says(404, NO_QUEUE)) && is_missing(&says(404, NO_EXCHANGE)));
+        for error in [says(404, NODE_DOWN), says(406, NO_QUEUE), lost()] {
+            assert!(!is_missing(&error), "{error}");
+        }
+        for error in [says(404, NODE_DOWN), says(405, "locked"), lost(), says(320, "closed")] {
+            assert!(matches!(undeclared(&error), Outcome::Unavailable(_)), "{error}");
+        }
+        for code in [403, 406] {
+            assert_eq!(undeclared(&says(code, "no")), Outcome::Failed("no".into()));
+        }
+    }
+
+    #[test]
     fn refusals_are_told_from_losses() {
-        assert!(is_missing(&says(404)) && !is_missing(&says(406)) && !is_missing(&lost()));
-        assert!(matches!(undeclared(&says(403)), Outcome::Failed(_)));
-        assert!(matches!(undeclared(&lost()), Outcome::Unavailable(_)));
-        assert_eq!(refusal(&says(530)).as_deref(), Some("says so"));
-        assert_eq!((refusal(&says(320)), refusal(&lost())), (None, None));
+        assert_eq!(refusal(&says(530, "says so")).as_deref(), Some("says so"));
+        assert_eq!((refusal(&says(320, "closed")), refusal(&lost())), (None, None));
     }
 }

@@ -1,25 +1,34 @@
 //! The publisher.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use outbox_core::{Message, Outcome, Publisher, Reason};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::flight::{Passenger, fly};
+use crate::departure::depart;
+use crate::flight::Passenger;
 use crate::link::Link;
 use crate::mapping::Letter;
-use crate::outcome::{undeclared, unsent};
 use crate::{RabbitMqConfig, RabbitMqError};
+
+/// How many things the broker is asked about at a time. Each takes a channel of its own, as the
+/// broker says no by closing it.
+pub(crate) const QUESTIONS: usize = 16;
+
+/// What a broker may add to the headers of a message (where it came from, how often it was
+/// delivered), in bytes: all of them must fit into one frame again on their way to the consumer.
+const ADDED: usize = 1024;
 
 /// Publishes to RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitMqPublisher {
     config: RabbitMqConfig,
     link: Mutex<Option<Arc<Link>>>,
+    /// With which of the servers connecting begins.
+    next: AtomicUsize,
     /// Publishing holds it for reading, closing for writing: it lets what is under way end.
     closed: RwLock<bool>,
 }
@@ -28,8 +37,9 @@ impl RabbitMqPublisher {
     /// Connects. Later, it connects again by itself.
     pub async fn connect(config: RabbitMqConfig) -> Result<Self, RabbitMqError> {
         config.check()?;
-        let link = Mutex::new(Some(Arc::new(Link::connect(&config).await?)));
-        Ok(Self { config, link, closed: RwLock::new(false) })
+        let next = AtomicUsize::new(0);
+        let link = Mutex::new(Some(Arc::new(Link::connect(&config, &next).await?)));
+        Ok(Self { config, link, next, closed: RwLock::new(false) })
     }
 
     /// The connection, made anew if it has failed.
@@ -38,9 +48,22 @@ impl RabbitMqPublisher {
         if let Some(link) = link.as_ref().filter(|link| link.is_usable()) {
             return Ok(link.clone());
         }
-        let new = Arc::new(Link::connect(&self.config).await?);
+        let new = Arc::new(Link::connect(&self.config, &self.next).await?);
+        if link.as_ref().is_some_and(|old| old.is_blocked()) {
+            // An error says that the broker takes what is sent to it, though not everything.
+            let _ = timeout(self.config.connect_timeout(), new.probe()).await;
+        }
         *link = Some(new.clone());
         Ok(new)
+    }
+
+    /// While what it returns lives, closing waits.
+    async fn open(&self, deadline: Instant) -> Result<RwLockReadGuard<'_, bool>, Reason> {
+        match timeout_at(deadline, self.closed.read()).await {
+            Ok(closed) if *closed => Err(Reason::of(&RabbitMqError::Closed)),
+            Ok(open) => Ok(open),
+            Err(_) => Err("the publisher is being closed".into()),
+        }
     }
 
     fn letter(&self, message: &Message) -> Result<Letter, Reason> {
@@ -56,34 +79,6 @@ impl RabbitMqPublisher {
             return Err(Reason::new(format!("the payload has {size} bytes, the limit is {limit}")));
         }
         Letter::new(message, &exchange, &key)
-    }
-
-    /// Sees to it that what these messages go to exists. Returns those that can be sent.
-    async fn prepare<'a>(&self, link: &Link, passengers: Vec<Passenger<'a>>) -> Vec<Passenger<'a>> {
-        let mut ready = Vec::with_capacity(passengers.len());
-        for passenger in passengers {
-            let letter = &passenger.letter;
-            let refused = if letter.header_bytes > link.frame_max() {
-                let reason = "the headers are larger than a frame of this connection";
-                Some(Outcome::Rejected(reason.into()))
-            } else if let Some(of) = self.config.declare_queues {
-                link.make_queue(&letter.routing_key, of).await.err().map(|e| undeclared(&e))
-            } else {
-                match link.has_exchange(&letter.exchange).await {
-                    Ok(true) => None,
-                    Ok(false) => {
-                        let reason = format!("there is no exchange `{}`", letter.exchange);
-                        Some(Outcome::Rejected(reason.into()))
-                    }
-                    Err(error) => Some(unsent(&error)),
-                }
-            };
-            match refused {
-                Some(outcome) => *passenger.outcome = outcome,
-                None => ready.push(passenger),
-            }
-        }
-        ready
     }
 
     async fn usable(&self, deadline: Instant) -> Result<Arc<Link>, Reason> {
@@ -107,17 +102,21 @@ impl Publisher for RabbitMqPublisher {
         outcomes: &mut [Outcome],
     ) {
         let deadline = Instant::from_std(deadline);
+        let late = Outcome::Unavailable("not sent by the deadline".into());
         if deadline <= Instant::now() {
-            return;
+            return outcomes.fill(late);
         }
-        let closed = match timeout_at(deadline, self.closed.read()).await {
-            Ok(closed) if !*closed => closed,
-            _ => return outcomes.fill(Outcome::Unavailable(Reason::of(&RabbitMqError::Closed))),
+        let _open = match self.open(deadline).await {
+            Ok(open) => open,
+            Err(reason) => return outcomes.fill(Outcome::Unavailable(reason)),
         };
         let mut passengers = Vec::with_capacity(batch.len());
         for (message, outcome) in batch.iter().zip(outcomes) {
             match self.letter(message) {
-                Ok(letter) => passengers.push(Passenger { message, letter, outcome }),
+                Ok(letter) => {
+                    *outcome = late.clone();
+                    passengers.push(Passenger { message, letter, outcome });
+                }
                 Err(reason) => *outcome = Outcome::Rejected(reason),
             }
         }
@@ -133,27 +132,21 @@ impl Publisher for RabbitMqPublisher {
                 return;
             }
         };
-        // Those that aren't ready in time have not been sent.
-        for passenger in &mut passengers {
-            *passenger.outcome = Outcome::Unavailable("not sent by the deadline".into());
+        let (ready, oversized): (Vec<_>, Vec<_>) = passengers
+            .into_iter()
+            .partition(|passenger| passenger.letter.header_bytes + ADDED <= link.frame_max());
+        for passenger in oversized {
+            let reason = "the headers are larger than a frame of this connection";
+            *passenger.outcome = Outcome::Rejected(reason.into());
         }
-        let Ok(ready) = timeout_at(deadline, self.prepare(&link, passengers)).await else { return };
-        let mut flights: BTreeMap<String, Vec<Passenger<'_>>> = BTreeMap::new();
-        for passenger in ready {
-            *passenger.outcome = Outcome::Unknown;
-            flights.entry(passenger.letter.exchange.to_string()).or_default().push(passenger);
-        }
-        join_all(flights.into_values().map(|flight| fly(&link, flight, deadline))).await;
-        drop(closed);
+        depart(&link, self.config.declare_queues, ready, deadline).await;
     }
 
     async fn check(&self) -> Result<(), Reason> {
-        if *self.closed.read().await {
-            return Err(Reason::of(&RabbitMqError::Closed));
-        }
-        let patience = self.config.connect_timeout();
-        let link = self.usable(Instant::now() + patience).await?;
-        match timeout(patience, link.ask()).await {
+        let deadline = Instant::now() + self.config.longest_connect();
+        let _open = self.open(deadline).await?;
+        let link = self.usable(deadline).await?;
+        match timeout(self.config.connect_timeout(), link.ask()).await {
             Ok(answer) => answer.map_err(|error| Reason::of(&error)),
             Err(_) => Err("RabbitMQ does not answer".into()),
         }

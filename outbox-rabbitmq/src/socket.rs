@@ -35,6 +35,14 @@ impl Socket {
         Ok(())
     }
 
+    /// Not one more byte enters the socket, but what the broker says still comes out.
+    pub(crate) fn stop_writing(&self) {
+        if let State::Held(stream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It fails only if the connection is gone already.
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
     pub(crate) fn cut(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Held(stream) = &*state {

@@ -1,5 +1,7 @@
 //! Reading what arrives.
 
+use std::sync::atomic::AtomicUsize;
+
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -44,7 +46,7 @@ impl RabbitMqTail {
         let too_long = |_| RabbitMqError::Config("the destination has more than 255 bytes");
         let key = ShortString::try_new(key).map_err(too_long)?;
         let exchange = ShortString::try_new(exchange).map_err(too_long)?;
-        let link = Link::connect(&config).await?;
+        let link = Link::connect(&config, &AtomicUsize::new(0)).await?;
         let (channel, consumer) = read(&link, &config, exchange, key).await.map_err(Box::new)?;
         Ok(Self { topic: topic.to_owned(), consumer, _channel: channel, _link: link })
     }

@@ -19,7 +19,7 @@ use crate::RedisError;
 /// | option | default | |
 /// |---|---|---|
 /// | `servers` | from the URL | `host:port` of the server, or of nodes of the cluster, or of the sentinels |
-/// | `user`, `password` | from the URL | |
+/// | `user`, `password` | from the URL | without a user it is Redis' default user |
 /// | `database` | 0 | from the URL's path |
 /// | `tls` | `false` | `rediss://` sets it |
 /// | `ca` | Mozilla's | path of the certificates (PEM) that sign the servers' |
@@ -29,10 +29,10 @@ use crate::RedisError;
 /// | `sentinel_user`, `sentinel_password` | | for the sentinels |
 /// | `destination` | `{topic}` | the stream of a topic |
 /// | `create_stream` | `true` | `XADD` creates a stream that doesn't exist; without it its messages are rejected |
-/// | `maxlen` | | old entries are trimmed, so that about that many stay (`MAXLEN ~`) |
+/// | `maxlen` | | old entries are trimmed, so that about that many stay (`MAXLEN ~`); at least 1 |
 /// | `wait_replicas` | 0 | how many replicas must have a message before it is delivered (`WAIT`) |
 /// | `wait_ms` | 1000 | how long they are waited for |
-/// | `max_message_bytes` | 512 MiB | larger messages are rejected; the server's `proto-max-bulk-len` |
+/// | `max_message_bytes` | 512 MiB | larger messages are rejected, as are those of which one part is larger than the server's `proto-max-bulk-len`, where the user may ask for that (`CONFIG GET`) |
 /// | `connect_timeout_ms` | 5000 | for connecting, and for the answer to `check` |
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +133,12 @@ impl RedisConfig {
             "the options `certificate` and `certificate_key` need each other"
         } else if !self.tls && (self.ca.is_some() || self.certificate.is_some()) {
             "the options `ca` and `certificate` need TLS: write `rediss://`, or set `tls`"
+        } else if self.user.is_some() && self.password.is_none() {
+            "the option `user` needs `password`: without it Redis takes its default user"
+        } else if self.sentinel_user.is_some() && self.sentinel_password.is_none() {
+            "the option `sentinel_user` needs `sentinel_password`"
+        } else if self.maxlen == Some(0) {
+            "the option `maxlen` is at least 1: with 0 no message would stay"
         } else if self.sentinel.is_none() && self.has_sentinel_account() {
             "the account for sentinels needs the option `sentinel`"
         } else if self.wait_ms == 0 {
@@ -248,6 +254,9 @@ mod tests {
             ("rediss://a?certificate=f", "`certificate` and `certificate_key` need each other"),
             ("redis://a?sentinel_password=canary", "needs the option `sentinel`"),
             ("redis://a?wait_ms=0", "`wait_ms` is at least 1"),
+            ("redis://a?maxlen=0", "`maxlen` is at least 1"),
+            ("redis://u@a", "`user` needs `password`"),
+            ("redis://a?sentinel=m&sentinel_user=u", "`sentinel_user` needs `sentinel_password`"),
         ] {
             let error = url.parse::<RedisConfig>().unwrap_err();
             assert!(error.to_string().contains(says), "{url}: {error}");

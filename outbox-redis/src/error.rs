@@ -1,7 +1,9 @@
 //! What can go wrong with a connection.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use outbox_core::broker::InvalidUrl;
 use redis::ErrorKind;
@@ -30,6 +32,12 @@ pub enum RedisError {
     /// No server could be reached, or none let us in.
     #[error("the Redis server can't be used")]
     Connect(#[source] redis::RedisError),
+    /// The thread of the connections can't be started.
+    #[error("the thread of the Redis connections can't be started")]
+    Thread(#[source] io::Error),
+    /// No node of the cluster serves the stream.
+    #[error("no node of the Redis cluster serves the stream `{0}`")]
+    NoNode(String),
     /// No server answered in time.
     #[error("the Redis server does not answer")]
     TimedOut,
@@ -42,17 +50,30 @@ pub enum RedisError {
 }
 
 impl RedisError {
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later, without anybody changing the configuration.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) => match error.kind() {
                 ErrorKind::AuthenticationFailed
                 | ErrorKind::InvalidClientConfig
                 | ErrorKind::EmptySentinelList => false,
-                _ => !matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
+                _ => match error.code() {
+                    Some("NOAUTH" | "WRONGPASS") => false,
+                    // That server hasn't so many.
+                    Some(_) => !error.detail().is_some_and(|says| says.contains("DB index")),
+                    None => !is_mistrust(error),
+                },
             },
-            Self::TimedOut => true,
+            Self::TimedOut | Self::Thread(_) | Self::NoNode(_) => true,
             _ => false,
         }
     }
+}
+
+/// Whether one side doesn't take the other's certificate, or they have no version of TLS in common.
+fn is_mistrust(error: &redis::RedisError) -> bool {
+    let source = error.source().and_then(|it| it.downcast_ref::<Arc<dyn StdError + Send + Sync>>());
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    let inner = io.and_then(io::Error::get_ref);
+    inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
 }

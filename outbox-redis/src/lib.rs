@@ -43,7 +43,9 @@
 //! - replication is asynchronous: **a failover can lose what was delivered**. `wait_replicas` has each
 //!   batch wait until so many replicas have it in memory (`WAIT`), which makes that unlikely, not
 //!   impossible. If too few do in `wait_ms` the outcome is unknown: the master has the messages, and
-//!   they are sent again.
+//!   they are sent again. While too few have what was written over a connection before, nothing more
+//!   is, and the messages are unavailable: replicas that stop cost one copy for each connection, not
+//!   one for each attempt.
 //!
 //! A stream keeps everything until somebody trims it. `maxlen` lets each `XADD` do that, whether
 //! consumers have read what goes or not; it is off by default.
@@ -53,43 +55,64 @@
 //!
 //! # Order
 //!
-//! The commands of a batch are sent over one connection in its order, in pipelines without a
-//! transaction. Redis may refuse one and take the next, so that the order is
+//! A call takes up to 500 messages or 4 MiB (the default of
+//! [`limits`](outbox_core::Publisher::limits)). The commands of a batch are sent over one connection,
+//! in a cluster over one to each node, in its order, in pipelines without a transaction. Redis may
+//! refuse one and take the next, so that the order is
 //! [`Independent`](outbox_core::Ordering::Independent): the relay sends one message of a key at a
-//! time. In a cluster each command goes to its node by itself, in no certain order.
+//! time. What a node of a cluster sends on to another arrives after the rest.
 //!
 //! # Errors
 //!
 //! | what happened | outcome |
 //! |---|---|
-//! | the message is larger than `max_message_bytes`; checked before anything is sent | rejected |
+//! | the message is larger than `max_message_bytes`, or a part of it than the server's `proto-max-bulk-len`; checked before it is sent | rejected |
 //! | the key holds something that is no stream (`WRONGTYPE`), or an entry can't be that large | rejected |
 //! | there is no such stream, with `create_stream=false` | rejected |
-//! | `OOM`, `MISCONF`, `NOREPLICAS`, `BUSY`, `LOADING`, `READONLY`, `MASTERDOWN`, `CLUSTERDOWN`, `TRYAGAIN` | unavailable |
-//! | `MOVED`, `ASK`: the cluster's slots have moved; the client learns it for the next time | unavailable |
-//! | `NOAUTH`, `WRONGPASS`, `NOPERM` | unavailable |
+//! | the stream has given out its last id; a protocol error, by which a server that may not be asked for its limit answers to what is too large | failed |
+//! | any other error that Redis answers, such as `OOM`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `LOADING`, `READONLY`, `CLUSTERDOWN` | unavailable |
+//! | `MOVED`, `ASK`: the stream is on another node; it is followed once in a call | what that one answers |
+//! | too few replicas, before anything is sent | unavailable |
 //! | no server can be reached, or lets us in | unavailable |
-//! | any other error that Redis answers | failed |
+//! | the deadline passed before the message was handed over | unavailable |
 //! | the connection was lost, or the deadline passed, before the answer; too few replicas answered `WAIT` | unknown |
 //!
-//! When a connection is lost the messages of a pipeline (32, in a cluster 1) are unknown as one, unless
-//! all of them were answered.
+//! When a connection is lost the messages of a pipeline (128) are unknown as one, unless all of them
+//! were answered.
+//!
+//! A message that is unavailable makes the relay rest everything that it sends to this publisher,
+//! if only for a moment. Streams that shall not wait for each other have publishers of their own
+//! (`route` of the relay's builder, `--route` of the program).
+//!
+//! # In a cluster
+//!
+//! Each message goes straight to the node that has its stream, and each node's messages for
+//! themselves: one that dies or hangs takes no other's with it, though a call lasts until it has
+//! been given up, at the latest by the deadline, and usually by `connect_timeout_ms`. After a failure all
+//! nodes that are known are asked who serves what (`CLUSTER SLOTS`, which the user must be allowed),
+//! and the first answer counts. `check` wants an answer from every node.
 //!
 //! # When a call is over
 //!
-//! Each call has a connection to itself and ends it if it isn't over itself, with what is still in
-//! the client's queue; only what its task is writing at that very moment, or the other side has
-//! already, still arrives. The client repeats no command, and follows no redirection of a cluster.
+//! Nothing of it is sent any more. Each call has its connections to itself, and those on which
+//! something was not answered end with it. They run on a thread of the publisher's own, which
+//! has finished what it was just doing when the call returns. What the kernel hasn't sent by then is
+//! thrown away with the connection; what the network has, or a server that stands still, still
+//! arrives. The client neither reconnects nor repeats a command.
 //!
 //! TLS uses the process's default of rustls; if there is none this crate installs *ring*.
 
+mod call;
+mod cluster;
 mod config;
 mod error;
 mod link;
 mod mapping;
 mod outcome;
+mod pool;
 mod publisher;
 mod tail;
+mod worker;
 
 pub use config::RedisConfig;
 pub use error::RedisError;

@@ -7,7 +7,7 @@ use outbox_core::broker::{
     reserved,
 };
 use outbox_core::{Message, MessageParts, Reason};
-use redis::Cmd;
+use redis::{Arg, Cmd};
 use uuid::Uuid;
 
 use crate::RedisConfig;
@@ -59,6 +59,15 @@ pub(crate) fn xadd(message: &Message, config: &RedisConfig) -> Result<Cmd, Reaso
     Ok(command)
 }
 
+/// The length of the longest argument, in bytes.
+pub(crate) fn longest(command: &Cmd) -> usize {
+    let length = |argument: Arg<&[u8]>| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    };
+    command.args_iter().map(length).max().unwrap_or_default()
+}
+
 /// The message of an entry, whose names and values alternate, under the topic it was read for.
 pub(crate) fn received(topic: &str, fields: Vec<Vec<u8>>) -> Message {
     let mut parts = MessageParts {
@@ -94,8 +103,6 @@ pub(crate) fn received(topic: &str, fields: Vec<Vec<u8>>) -> Message {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
-
-    use redis::Arg;
 
     use super::*;
 
@@ -137,6 +144,14 @@ mod tests {
         let arguments = arguments(&xadd(&message(), &config).unwrap());
         let expected = ["XADD", "orders", "NOMKSTREAM", "MAXLEN", "~", "7", "*"];
         assert_eq!(arguments[..7], expected.map(str::as_bytes));
+    }
+
+    #[test]
+    fn the_longest_part_counts() {
+        let command = xadd(&message(), &RedisConfig::new("h:1")).unwrap();
+        assert_eq!(longest(&command), 36, "the id");
+        let long = Message::bytes("t", vec![7; 99]).build().unwrap();
+        assert_eq!(longest(&xadd(&long, &RedisConfig::new("h:1")).unwrap()), 99);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::config::{
     Builder, ConfigBag, Credentials, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
@@ -15,14 +14,17 @@ use aws_sdk_sqs::error::BoxError;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use secrecy::ExposeSecret;
 
+use crate::http::http;
 use crate::{SqsConfig, SqsError};
 
 /// A client that sends each request once. It connects when it is used.
 pub(crate) async fn client(config: &SqsConfig) -> Result<Client, SqsError> {
     config.check()?;
+    let own = http(config)?;
+    // By the SDK's, access keys are fetched where the environment has none.
     let tls = Provider::Rustls(CryptoMode::Ring);
-    let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    let sdks = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(sdks);
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -35,10 +37,9 @@ pub(crate) async fn client(config: &SqsConfig) -> Result<Client, SqsError> {
     if environment.region().is_none() {
         return Err(SqsError::Config("no region is known: give the option `region`"));
     }
-    let timeouts = TimeoutConfig::builder().connect_timeout(config.connect_timeout()).build();
     let mut builder = Builder::from(&environment)
+        .http_client(own)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint);

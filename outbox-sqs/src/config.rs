@@ -1,5 +1,6 @@
 //! Where and how to publish, from a URL or a configuration file.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,17 +24,19 @@ use crate::SqsError;
 /// | `tls` | `false` | in a URL only: HTTPS for the host in it |
 /// | `access_key_id`, `secret_access_key` | from the environment | the access key |
 /// | `session_token` | | of a temporary access key |
+/// | `ca` | the system's | file with the certificates (PEM) of the authorities that the endpoint's may come from |
 /// | `destination` | `{topic}` | the queue of a topic: its name, or its whole URL |
 /// | `account` | the caller's | the account (12 digits) that owns the queues |
 /// | `queue_url_prefix` | | what stands before a queue's name in its URL; without it SQS is asked |
 /// | `create_queues` | `false` | creates queues that don't exist |
 /// | `body` | `base64` | of a payload that SQS doesn't take as text: `base64`, or `reject` it |
-/// | `max_bytes` | 262144 | the largest message, and the largest request, by SQS's count |
+/// | `max_bytes` | 262144 | the largest message, and the largest request, by SQS's count; at most 1048576 |
 /// | `concurrency` | 16 | requests under way at a time |
 /// | `connect_timeout_ms` | 5000 | for connecting, and for the answer to `check` |
 ///
 /// Where the environment is asked it is the default chain of the AWS SDK: variables, profiles, web
-/// identity, the container's or the instance's role. Single sign-on and processes are left out.
+/// identity, the container's or the instance's role. Single sign-on and processes are left out. What it
+/// asks by HTTPS it trusts as the system does, whatever `ca` says.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqsConfig {
@@ -47,6 +50,9 @@ pub struct SqsConfig {
     pub secret_access_key: Option<SecretString>,
     /// The token of a temporary access key.
     pub session_token: Option<SecretString>,
+    /// A file with the certificates (PEM) of the authorities that the endpoint's may come from, in place
+    /// of the system's.
+    pub ca: Option<PathBuf>,
     /// The queue of a topic: its name, or its whole URL, which is then used as it is.
     #[serde(default)]
     pub destination: Destinations,
@@ -99,6 +105,7 @@ impl SqsConfig {
             access_key_id: None,
             secret_access_key: None,
             session_token: None,
+            ca: None,
             destination: Destinations::default(),
             account: None,
             queue_url_prefix: None,
@@ -123,6 +130,8 @@ impl SqsConfig {
             "the option `session_token` needs `access_key_id`"
         } else if no_url(&self.endpoint) {
             "the option `endpoint` is `http://…` or `https://…`, without an account"
+        } else if self.ca.is_some() && !is_https(self.endpoint.as_deref()) {
+            "the option `ca` needs HTTPS: set `tls`, or an `endpoint` of `https://…`"
         } else if no_url(&self.queue_url_prefix) {
             "the option `queue_url_prefix` is `http://…` or `https://…`, without an account"
         } else if self.queue_url_prefix.is_some() && (self.create_queues || self.account.is_some())
@@ -131,8 +140,8 @@ impl SqsConfig {
              `create_queues`"
         } else if self.create_queues && self.account.is_some() {
             "queues can only be created in the caller's account: leave out `account`"
-        } else if self.max_bytes < 1024 {
-            "the option `max_bytes` is at least 1024"
+        } else if !(1024..=1024 * 1024).contains(&self.max_bytes) {
+            "the option `max_bytes` is between 1024 and 1048576"
         } else if !(1..=256).contains(&self.concurrency) {
             "the option `concurrency` is between 1 and 256"
         } else {
@@ -140,6 +149,11 @@ impl SqsConfig {
         };
         Err(SqsError::Config(problem))
     }
+}
+
+/// AWS's own endpoints are, too.
+fn is_https(endpoint: Option<&str>) -> bool {
+    endpoint.is_none_or(|url| url.starts_with("https://"))
 }
 
 /// Whether it is a URL that holds no account, which would be shown in errors.
@@ -230,7 +244,7 @@ mod tests {
         let full = parse(
             "sqs://id:s%2Fcret@[::1]:9?tls=true&region=r-1&session_token=t&body=reject\
              &destination=shop-%7Btopic%7D.fifo&create_queues=true&max_bytes=1048576\
-             &concurrency=4&connect_timeout_ms=900",
+             &concurrency=4&connect_timeout_ms=900&ca=/ca.pem",
         );
         assert_eq!(full.endpoint.as_deref(), Some("https://[::1]:9"));
         assert_eq!(full.access_key_id.as_deref(), Some("id"));
@@ -239,6 +253,27 @@ mod tests {
         assert_eq!((full.body, full.create_queues), (Body::Reject, true));
         assert_eq!((full.max_bytes, full.concurrency), (1_048_576, 4));
         assert_eq!(full.connect_timeout(), Duration::from_millis(900));
+        assert_eq!(full.ca.as_deref(), Some("/ca.pem".as_ref()));
+    }
+
+    #[test]
+    fn configuration_files() {
+        let text = r#"{
+            "region": "eu-central-1", "access_key_id": "id", "secret_access_key": "canary",
+            "destination": {"orders": "shop.fifo"}, "body": "reject", "max_bytes": 1048576
+        }"#;
+        let config: SqsConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.destination.of("orders").as_deref(), Some("shop.fifo"));
+        assert_eq!(config.destination.of("x"), None);
+        assert_eq!((config.body, config.max_bytes), (Body::Reject, 1_048_576));
+        assert_eq!((config.concurrency, config.connect_timeout_ms), (16, 5_000));
+        assert_eq!(config.secret_access_key.as_ref().unwrap().expose_secret(), "canary");
+        assert!(config.check().is_ok() && !format!("{config:?}").contains("canary"));
+        // Both are as they are by default.
+        let empty: SqsConfig = serde_json::from_str("{}").unwrap();
+        assert_eq!(format!("{empty:?}"), format!("{:?}", SqsConfig::from_environment()));
+        let error = serde_json::from_str::<SqsConfig>(r#"{"regoin": "r-1"}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `regoin`"), "{error}");
     }
 
     #[test]
@@ -260,7 +295,9 @@ mod tests {
             ("sqs://?queue_url_prefix=http://h&create_queues=true", "leave out `account`"),
             ("sqs://?account=1&create_queues=true", "in the caller's account"),
             ("sqs://?body=hex", "option `body`: unknown variant `hex`"),
-            ("sqs://?max_bytes=10", "`max_bytes` is at least 1024"),
+            ("sqs://?max_bytes=10", "`max_bytes` is between 1024 and 1048576"),
+            ("sqs://?max_bytes=1048577", "`max_bytes` is between 1024 and 1048576"),
+            ("sqs://h:1?ca=canary", "`ca` needs HTTPS"),
             ("sqs://?concurrency=0", "`concurrency` is between 1 and 256"),
         ] {
             let error = url.parse::<SqsConfig>().unwrap_err();

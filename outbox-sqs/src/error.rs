@@ -13,13 +13,16 @@ pub enum SqsError {
     /// An option has a value that it can't have, or needs another.
     #[error("{0}")]
     Config(&'static str),
-    /// SQS can't be reached, or is out of order.
+    /// The file of the option `ca` can't be read, or has no certificates.
+    #[error("the option `ca` has no certificates that can be used: {0}")]
+    Certificates(Reason),
+    /// SQS can't be reached, is out of order, or there is no access key.
     #[error("SQS can't be used: {0}")]
     Unavailable(Reason),
-    /// SQS doesn't let us in, or there is no access key.
+    /// SQS doesn't let us in.
     #[error("{0}")]
     Refused(Reason),
-    /// The topic has no destination, or one that is no queue.
+    /// The topic has no destination, or one that is no queue or doesn't exist.
     #[error("{0}")]
     Destination(Reason),
 }

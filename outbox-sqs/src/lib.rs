@@ -66,7 +66,8 @@
 //! |---|---|
 //! | successful | delivered |
 //! | too many requests, of SQS or of its key service | throttled |
-//! | the key service refuses, the access key may not, service unavailable | unavailable |
+//! | the key service refuses, access denied, service unavailable | refused: see below |
+//! | an access key that is unknown, expired or wrong | unavailable |
 //! | anything else that is the sender's fault: characters, size | rejected |
 //! | anything else | failed |
 //! | nothing | unknown |
@@ -76,27 +77,39 @@
 //! | what happened | outcome |
 //! |---|---|
 //! | no destination, a name that isn't a queue's, a reserved header, larger than `max_bytes`; checked before anything is sent | rejected |
-//! | the queue doesn't exist (its URL is then asked for again) | rejected |
-//! | the same, with `create_queues`, of a queue that was there | unavailable |
+//! | the queue doesn't exist, or its address is wrong (its URL is then asked for again) | failed |
+//! | the same, with `create_queues`, of a queue that was there | refused |
 //! | too many requests | throttled |
-//! | access denied, an access key that is unknown, expired or wrong | unavailable |
-//! | the key service refuses; service unavailable (503) | unavailable |
+//! | access denied; the key service refuses; the queue was deleted a minute ago | refused |
+//! | an access key that is unknown, expired or wrong | unavailable |
+//! | service unavailable (503) | unavailable |
 //! | an answer that isn't SQS's, of the classes 300 and 400 | unavailable |
-//! | the request is larger than SQS takes, with one message | rejected |
-//! | the same with several; any other error of the class 400 | failed |
+//! | any other error of the class 400, with several messages | each is sent alone |
+//! | the same with one: it is larger than SQS takes | rejected |
+//! | the same with one: anything else | failed |
 //! | no access key is found; no connection; the deadline passed before it was sent | unavailable |
 //! | any other error of the class 500; an answer that makes no sense | unknown |
 //! | the connection was lost, or the deadline passed, after it was sent | unknown |
+//! | SQS can't be asked where the queue is, or its answer makes no sense | unavailable |
 //!
-//! SQS says of a queue that the caller may not see at all that it doesn't exist: the messages are
-//! rejected, and can be redriven once he may.
+//! *Refused* may concern one queue, or all that the access key may do. Where another message of the same
+//! call was delivered it is failed: the others need not rest, and the relay's attempts, ten over some
+//! minutes unless it is told otherwise, leave time to put the queue right. Where none was it is
+//! unavailable, so that a backlog doesn't die of a permission that is missing for a while.
+//!
+//! SQS says of a queue that the caller may not see that it doesn't exist. So this is failed, too, and
+//! not rejected at once.
 //!
 //! # Requests
 //!
 //! A request carries up to ten messages to one queue within `max_bytes`, and up to `concurrency` are
 //! under way at a time. The client's own retries are off. When a call is over or dropped, what
-//! wasn't sent is never sent, and a request of which a part was written is cut off with its
-//! connection.
+//! wasn't sent is never sent: a request that wasn't answered is cut off with its connection before the
+//! call returns, and what the system still held of it is dropped, not sent.
+//!
+//! By HTTPS, the endpoint's certificate must come from an authority that the system trusts (its
+//! certificate store, or `SSL_CERT_FILE` and `SSL_CERT_DIR`), or from one of the option `ca`. HTTP proxies
+//! of the environment are not used.
 //!
 //! A queue whose `MaximumMessageSize` is lower than `max_bytes` rejects what is larger than that. AWS takes
 //! up to 1 MiB (`max_bytes=1048576`); the default is what it took before, and what other
@@ -106,6 +119,7 @@ mod client;
 mod config;
 mod error;
 mod headers;
+mod http;
 mod mapping;
 mod outcome;
 mod packs;

@@ -302,6 +302,7 @@ mod tests {
         assert_eq!(outgoing(&Message::bytes("t", "x").key("k").build().unwrap()).fifo, None);
     }
 
+    /// Seen to fail when `MOST_ATTRIBUTES` is 11.
     #[test]
     fn no_message_has_more_than_ten_attributes() {
         for count in 0..=64 {

@@ -14,21 +14,36 @@ use crate::SqsError;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is told of a queue that isn't there.
-pub(crate) const MISSING_QUEUE: &str =
-    "the queue doesn't exist any more: create it, or set the option `create_queues`";
+const MISSING_QUEUE: &str = "the queue doesn't exist any more, or may not be used from this account: \
+                             create it, or set the option `create_queues`";
+
+/// What is known of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// Its outcome.
+    Of(Outcome),
+    /// SQS does not take it as things are, and that may be so for its queue only.
+    Refused(Reason),
+    /// SQS has taken none of the messages of its request. Single ones it may take.
+    Apart,
+}
 
 /// SQS has answered for one message of a request, and has not taken it.
-pub(crate) fn entry(entry: &BatchResultErrorEntry) -> Outcome {
+pub(crate) fn entry(entry: &BatchResultErrorEntry) -> Answer {
     let reason = reason(Some(entry.code()), entry.message());
-    if let Some(outcome) = by_code(Some(entry.code()), &reason) {
-        return outcome;
+    if let Some(answer) = by_code(Some(entry.code()), &reason) {
+        return answer;
     }
-    if entry.sender_fault() { Outcome::Rejected(reason) } else { Outcome::Failed(reason) }
+    match last(entry.code()) {
+        "ServiceUnavailable" => Answer::Refused(reason),
+        _ if entry.sender_fault() => Answer::Of(Outcome::Rejected(reason)),
+        _ => Answer::Of(Outcome::Failed(reason)),
+    }
 }
 
 /// A request has failed as a whole. `handed` says whether it came as far as to the connection,
 /// `alone` whether it was for one message.
-pub(crate) fn call<E>(error: &SdkError<E>, handed: bool, alone: bool) -> Outcome
+pub(crate) fn call<E>(error: &SdkError<E>, handed: bool, alone: bool) -> Answer
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -37,8 +52,10 @@ where
             let status = error.raw_response().map_or(0, |answer| answer.status().as_u16());
             answered(status, error.code(), error.message(), alone)
         }
-        _ if !handed || never_connected(error) => Outcome::Unavailable(unreachable(error)),
-        _ => Outcome::Unknown,
+        _ if !handed || never_connected(error) => {
+            Answer::Of(Outcome::Unavailable(unreachable(error)))
+        }
+        _ => Answer::Of(Outcome::Unknown),
     }
 }
 
@@ -52,13 +69,18 @@ pub(crate) fn is_missing_queue<E: ProvideErrorMetadata>(error: &SdkError<E>) -> 
     matches!(error.code().map(last), Some("QueueDoesNotExist" | "NonExistentQueue"))
 }
 
+/// Whether the queue isn't where it was thought to be.
+pub(crate) fn is_elsewhere<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    is_missing_queue(error) || error.code().map(last) == Some("InvalidAddress")
+}
+
 /// What an error says of SQS as a whole.
 pub(crate) fn unusable<E>(error: &SdkError<E>) -> SqsError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error.code() {
-        Some(code) if is_refusal(code) => SqsError::Refused(refusal(code)),
+        Some(code) if is_refusal(code) || is_denial(code) => SqsError::Refused(refusal(code)),
         Some(code) => SqsError::Unavailable(reason(Some(code), error.message())),
         None => SqsError::Unavailable(Reason::of(error)),
     }
@@ -66,23 +88,25 @@ where
 
 /// Whether SQS knows who asks and says that he may not.
 pub(crate) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    matches!(error.code().map(last), Some("AccessDenied" | "AccessDeniedException"))
+    error.code().is_some_and(is_denial)
 }
 
-fn answered(status: u16, code: Option<&str>, message: Option<&str>, alone: bool) -> Outcome {
+fn is_denial(code: &str) -> bool {
+    matches!(last(code), "AccessDenied" | "AccessDeniedException")
+}
+
+fn answered(status: u16, code: Option<&str>, message: Option<&str>, alone: bool) -> Answer {
     let reason = reason(code, message);
-    if let Some(outcome) = by_code(code, &reason) {
-        return outcome;
+    if let Some(answer) = by_code(code, &reason) {
+        return answer;
     }
-    match (status, code.map(last)) {
-        (_, Some("BatchRequestTooLong")) if alone => Outcome::Rejected(reason),
-        (_, Some("BatchRequestTooLong")) => Outcome::Failed(Reason::new(format!(
-            "the request is larger than SQS takes: lower the option `max_bytes` ({reason})"
-        ))),
+    let outcome = match (status, code.map(last)) {
         (429, _) => Outcome::Throttled(PAUSE),
-        (503, _) => Outcome::Unavailable(reason),
+        (503, _) | (_, Some("ServiceUnavailable")) => Outcome::Unavailable(reason),
         // It may have failed after it has stored them.
         (500.., _) => Outcome::Unknown,
+        (400.., Some(_)) if !alone => return Answer::Apart,
+        (_, Some("BatchRequestTooLong")) => Outcome::Rejected(reason),
         (400.., Some(_)) => Outcome::Failed(reason),
         // Nothing that SQS writes: a proxy, or another server.
         (300.., None) => {
@@ -90,12 +114,13 @@ fn answered(status: u16, code: Option<&str>, message: Option<&str>, alone: bool)
             Outcome::Unavailable(says.into())
         }
         _ => Outcome::Unknown,
-    }
+    };
+    Answer::Of(outcome)
 }
 
 /// What some codes mean, whether they are said of a request or of one message in it. Those about
 /// access and keys count as the sender's fault to SQS; a message must not be rejected for them.
-fn by_code(code: Option<&str>, reason: &Reason) -> Option<Outcome> {
+fn by_code(code: Option<&str>, reason: &Reason) -> Option<Answer> {
     let code = code?;
     let outcome = match last(code) {
         "Throttling"
@@ -107,23 +132,22 @@ fn by_code(code: Option<&str>, reason: &Reason) -> Option<Outcome> {
         | "TooManyRequestsException"
         | "OverLimit"
         | "KmsThrottled" => Outcome::Throttled(PAUSE),
-        "QueueDoesNotExist" | "NonExistentQueue" => Outcome::Rejected(MISSING_QUEUE.into()),
-        "InvalidAddress" => Outcome::Rejected(reason.clone()),
-        _ if is_kms(code) => Outcome::Unavailable(reason.clone()),
+        "QueueDoesNotExist" | "NonExistentQueue" => Outcome::Failed(MISSING_QUEUE.into()),
+        "InvalidAddress" => Outcome::Failed(reason.clone()),
+        "QueueDeletedRecently" => return Some(Answer::Refused(reason.clone())),
+        _ if is_kms(code) => return Some(Answer::Refused(reason.clone())),
+        _ if is_denial(code) => return Some(Answer::Refused(refusal(code))),
         _ if is_refusal(code) => Outcome::Unavailable(refusal(code)),
-        "ServiceUnavailable" | "QueueDeletedRecently" => Outcome::Unavailable(reason.clone()),
         _ => return None,
     };
-    Some(outcome)
+    Some(Answer::Of(outcome))
 }
 
 /// Whether SQS doesn't know the access key, or the key may not do that.
 fn is_refusal(code: &str) -> bool {
     matches!(
         last(code),
-        "AccessDenied"
-            | "AccessDeniedException"
-            | "ExpiredToken"
+        "ExpiredToken"
             | "ExpiredTokenException"
             | "IncompleteSignature"
             | "InvalidAccessKeyId"
@@ -186,14 +210,16 @@ mod tests {
 
     use super::*;
 
-    fn kind(outcome: &Outcome) -> &'static str {
-        match outcome {
-            Outcome::Delivered => "delivered",
-            Outcome::Failed(_) => "failed",
-            Outcome::Rejected(_) => "rejected",
-            Outcome::Throttled(_) => "throttled",
-            Outcome::Unavailable(_) => "unavailable",
-            Outcome::Unknown => "unknown",
+    fn kind(answer: &Answer) -> &'static str {
+        match answer {
+            Answer::Of(Outcome::Delivered) => "delivered",
+            Answer::Of(Outcome::Failed(_)) => "failed",
+            Answer::Of(Outcome::Rejected(_)) => "rejected",
+            Answer::Of(Outcome::Throttled(_)) => "throttled",
+            Answer::Of(Outcome::Unavailable(_)) => "unavailable",
+            Answer::Of(Outcome::Unknown) => "unknown",
+            Answer::Refused(_) => "refused",
+            Answer::Apart => "apart",
         }
     }
 
@@ -205,15 +231,15 @@ mod tests {
             ("InternalError", false, "failed"),
             ("InternalFailure", false, "failed"),
             ("SomethingNew", false, "failed"),
-            ("ServiceUnavailable", false, "unavailable"),
+            ("ServiceUnavailable", false, "refused"),
             ("ThrottlingException", true, "throttled"),
             ("RequestThrottled", false, "throttled"),
             ("KmsThrottled", true, "throttled"),
             ("KMS.ThrottlingException", true, "throttled"),
-            ("KMS.AccessDeniedException", true, "unavailable"),
-            ("KMS.DisabledException", true, "unavailable"),
-            ("KmsInvalidState", true, "unavailable"),
-            ("AccessDenied", true, "unavailable"),
+            ("KMS.AccessDeniedException", true, "refused"),
+            ("KMS.DisabledException", true, "refused"),
+            ("KmsInvalidState", true, "refused"),
+            ("AccessDenied", true, "refused"),
         ] {
             let failed = BatchResultErrorEntry::builder().id("0").code(code);
             let failed = failed.sender_fault(sender_fault).build().unwrap();
@@ -224,16 +250,16 @@ mod tests {
     #[test]
     fn each_answer_to_a_request_has_its_meaning() {
         for (status, code, expected) in [
-            (400, Some("AWS.SimpleQueueService.NonExistentQueue"), "rejected"),
-            (400, Some("QueueDoesNotExist"), "rejected"),
-            (400, Some("InvalidAddress"), "rejected"),
-            (400, Some("AWS.SimpleQueueService.BatchRequestTooLong"), "failed"),
-            (400, Some("InvalidParameterValue"), "failed"),
+            (400, Some("AWS.SimpleQueueService.NonExistentQueue"), "failed"),
+            (400, Some("QueueDoesNotExist"), "failed"),
+            (400, Some("InvalidAddress"), "failed"),
+            (400, Some("AWS.SimpleQueueService.BatchRequestTooLong"), "apart"),
+            (400, Some("InvalidParameterValue"), "apart"),
             (400, Some("RequestThrottled"), "throttled"),
             (400, Some("ThrottlingException"), "throttled"),
-            (400, Some("KMS.NotFoundException"), "unavailable"),
-            (400, Some("AWS.SimpleQueueService.QueueDeletedRecently"), "unavailable"),
-            (403, Some("AccessDenied"), "unavailable"),
+            (400, Some("KMS.NotFoundException"), "refused"),
+            (400, Some("AWS.SimpleQueueService.QueueDeletedRecently"), "refused"),
+            (403, Some("AccessDenied"), "refused"),
             (403, Some("InvalidClientTokenId"), "unavailable"),
             (403, Some("SignatureDoesNotMatch"), "unavailable"),
             (403, None, "unavailable"),
@@ -246,11 +272,14 @@ mod tests {
             (504, None, "unknown"),
             (200, None, "unknown"),
         ] {
-            let outcome = answered(status, code, Some("says so"), false);
-            assert_eq!(kind(&outcome), expected, "{status} {code:?}: {outcome:?}");
+            let answer = answered(status, code, Some("says so"), false);
+            assert_eq!(kind(&answer), expected, "{status} {code:?}: {answer:?}");
         }
-        let alone = answered(400, Some("BatchRequestTooLong"), None, true);
-        assert_eq!(kind(&alone), "rejected");
+        for (code, expected) in
+            [("BatchRequestTooLong", "rejected"), ("InvalidParameterValue", "failed")]
+        {
+            assert_eq!(kind(&answered(400, Some(code), None, true)), expected, "{code}");
+        }
     }
 
     #[test]
@@ -261,6 +290,8 @@ mod tests {
             assert_eq!(kind(&call(&error, true, true)), "unknown");
             assert_eq!(kind(&call(&error, false, true)), "unavailable");
         }
+        let no_key = Sent::construction_failure("no access key");
+        assert_eq!(kind(&call(&no_key, false, true)), "unavailable");
     }
 
     #[test]

@@ -22,6 +22,16 @@ impl Pack {
     }
 }
 
+/// One for each message.
+pub(crate) fn singles(messages: impl IntoIterator<Item = (usize, Outgoing)>) -> Vec<Pack> {
+    let single = |(index, message): (usize, Outgoing)| Pack {
+        queue: message.queue.clone(),
+        bytes: message.size(),
+        messages: vec![(index, message)],
+    };
+    messages.into_iter().map(single).collect()
+}
+
 /// Packs that can be sent at the same time; those of the next wave only after them. A key has one
 /// message in a wave, so that its messages are accepted in their order.
 pub(crate) fn waves(messages: Vec<(usize, Outgoing)>, max_bytes: usize) -> Vec<Vec<Pack>> {

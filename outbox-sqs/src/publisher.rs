@@ -15,9 +15,10 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::client::{Handed, client};
 use crate::mapping::Outgoing;
-use crate::packs::{MOST_ENTRIES, Pack, waves};
+use crate::outcome::{self, Answer};
+use crate::packs::{MOST_ENTRIES, Pack, singles, waves};
 use crate::queues::Queues;
-use crate::{SqsConfig, SqsError, outcome};
+use crate::{SqsConfig, SqsError};
 
 /// Publishes messages to the queues of an account and region.
 ///
@@ -57,20 +58,33 @@ impl SqsPublisher {
         }
     }
 
+    /// Sends each in a request, and writes down what is answered as soon as it is.
+    async fn send_all(&self, packs: Vec<Pack>, deadline: Instant, notes: &mut Notes<'_>) {
+        let mut sending: FuturesUnordered<_> =
+            packs.into_iter().map(|pack| self.send(pack, deadline)).collect();
+        while let Some(answered) = sending.next().await {
+            for (index, answer) in answered {
+                notes.take(index, answer);
+            }
+        }
+    }
+
     /// Sends one request, and returns what became of its messages, as far as that is known.
-    async fn send(&self, pack: Pack, deadline: Instant) -> Vec<(usize, Outcome)> {
+    async fn send(&self, pack: Pack, deadline: Instant) -> Vec<(usize, Answer)> {
         let indices = pack.indices();
-        let all = |outcome: Outcome| indices.iter().map(|i| (*i, outcome.clone())).collect();
+        let all = |answer: Answer| indices.iter().map(|i| (*i, answer.clone())).collect();
+        let late = || all(Answer::Of(Outcome::Unavailable(LATE.into())));
         let begin = async {
             let permit = self.permits.acquire().await;
-            let permit = permit.map_err(|_| Outcome::Unavailable(CLOSED.into()))?;
+            let closed = |_| Answer::Of(Outcome::Unavailable(CLOSED.into()));
+            let permit = permit.map_err(closed)?;
             let url = self.queues.url(&self.client, &self.config, &pack.queue).await?;
             Ok((permit, url))
         };
         let (_permit, url) = match timeout_at(deadline.into(), begin).await {
             Ok(Ok(begun)) if Instant::now() < deadline => begun,
-            Ok(Err(outcome)) => return all(outcome),
-            Ok(Ok(_)) | Err(_) => return all(Outcome::Unavailable(LATE.into())),
+            Ok(Err(answer)) => return all(answer),
+            Ok(Ok(_)) | Err(_) => return late(),
         };
         let (queue, alone) = (pack.queue, indices.len() == 1);
         let entries = pack.messages.into_iter().map(|(index, message)| message.entry(index));
@@ -80,22 +94,19 @@ impl SqsPublisher {
         let request = request.customize().interceptor(handed.clone()).send();
         match timeout_at(deadline.into(), request).await {
             Ok(Ok(answer)) => answers(&answer, &indices),
-            Ok(Err(error)) if outcome::is_missing_queue(&error) => {
-                self.queues.forget(&queue);
-                all(self.missing())
+            Ok(Err(error)) => {
+                if outcome::is_elsewhere(&error) {
+                    self.queues.forget(&queue);
+                }
+                if outcome::is_missing_queue(&error) && self.config.create_queues {
+                    let says = "the queue was deleted, and will be created again";
+                    return all(Answer::Refused(says.into()));
+                }
+                all(outcome::call(&error, handed.is_set(), alone))
             }
-            Ok(Err(error)) => all(outcome::call(&error, handed.is_set(), alone)),
             Err(_) if handed.is_set() => Vec::new(),
-            Err(_) => all(Outcome::Unavailable(LATE.into())),
+            Err(_) => late(),
         }
-    }
-
-    /// Of a queue that was there. The next call creates it, if it may.
-    fn missing(&self) -> Outcome {
-        if self.config.create_queues {
-            return Outcome::Unavailable("the queue was deleted, and will be created again".into());
-        }
-        Outcome::Rejected(outcome::MISSING_QUEUE.into())
     }
 }
 
@@ -103,11 +114,44 @@ const LATE: &str = "SQS did not answer until the deadline";
 const CLOSED: &str = "the publisher is closed";
 
 /// One for each message that the answer names, whatever the status of the whole.
-fn answers(answer: &SendMessageBatchOutput, indices: &[usize]) -> Vec<(usize, Outcome)> {
+fn answers(answer: &SendMessageBatchOutput, indices: &[usize]) -> Vec<(usize, Answer)> {
     let index = |id: &str| id.parse().ok().filter(|index| indices.contains(index));
-    let taken = answer.successful().iter().map(|entry| (index(entry.id()), Outcome::Delivered));
+    let delivered = || Answer::Of(Outcome::Delivered);
+    let taken = answer.successful().iter().map(|entry| (index(entry.id()), delivered()));
     let failed = answer.failed().iter().map(|entry| (index(entry.id()), outcome::entry(entry)));
-    taken.chain(failed).filter_map(|(index, outcome)| Some((index?, outcome))).collect()
+    taken.chain(failed).filter_map(|(index, answer)| Some((index?, answer))).collect()
+}
+
+/// What is known of a call's messages.
+struct Notes<'a> {
+    outcomes: &'a mut [Outcome],
+    refused: Vec<(usize, Reason)>,
+    /// To be sent one by one.
+    apart: Vec<usize>,
+}
+
+impl Notes<'_> {
+    fn take(&mut self, index: usize, answer: Answer) {
+        match answer {
+            Answer::Of(outcome) => self.outcomes[index] = outcome,
+            Answer::Refused(reason) => {
+                self.outcomes[index] = Outcome::Unavailable(reason.clone());
+                self.refused.push((index, reason));
+            }
+            // Unknown until it is answered for: by then it may have been sent.
+            Answer::Apart => self.apart.push(index),
+        }
+    }
+
+    /// What is refused while others are taken is refused for a reason of its own, for which those
+    /// others need not rest. Where nothing is taken it may be all that is refused.
+    fn conclude(self) {
+        if self.outcomes.contains(&Outcome::Delivered) {
+            for (index, reason) in self.refused {
+                self.outcomes[index] = Outcome::Failed(reason);
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -128,15 +172,15 @@ impl Publisher for SqsPublisher {
                 Err(reason) => outcomes[index] = Outcome::Rejected(reason),
             }
         }
+        let mut notes = Notes { outcomes, refused: Vec::new(), apart: Vec::new() };
         for wave in waves(good, self.config.max_bytes) {
-            let mut sending: FuturesUnordered<_> =
-                wave.into_iter().map(|pack| self.send(pack, deadline)).collect();
-            while let Some(answered) = sending.next().await {
-                for (index, outcome) in answered {
-                    outcomes[index] = outcome;
-                }
-            }
+            self.send_all(wave, deadline, &mut notes).await;
+            let apart = std::mem::take(&mut notes.apart).into_iter();
+            let again =
+                |index: usize| Some((index, Outgoing::of(&batch[index], &self.config).ok()?));
+            self.send_all(singles(apart.filter_map(again)), deadline, &mut notes).await;
         }
+        notes.conclude();
     }
 
     async fn check(&self) -> Result<(), Reason> {

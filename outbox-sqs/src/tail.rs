@@ -15,6 +15,7 @@ use outbox_core::{Message, Outcome, Reason};
 
 use crate::client::client;
 use crate::mapping::{queue, received};
+use crate::outcome::Answer;
 use crate::packs::MOST_ENTRIES;
 use crate::queues::Queues;
 use crate::{SqsConfig, SqsError};
@@ -61,10 +62,13 @@ impl SqsTail {
         let queue = queue(&config.destination, topic);
         let queue = queue.map_err(|reason| SqsError::Destination(reason.into()))?;
         let url = Queues::default().url(&client, &config, &queue).await;
-        let url = url.map_err(|outcome| match outcome {
-            Outcome::Rejected(reason) => SqsError::Destination(reason),
-            Outcome::Unavailable(reason) | Outcome::Failed(reason) => SqsError::Unavailable(reason),
-            _ => SqsError::Unavailable("it asks to wait".into()),
+        let url = url.map_err(|answer| match answer {
+            Answer::Of(Outcome::Failed(reason) | Outcome::Rejected(reason)) => {
+                SqsError::Destination(reason)
+            }
+            Answer::Of(Outcome::Unavailable(reason)) => SqsError::Unavailable(reason),
+            Answer::Refused(reason) => SqsError::Refused(reason),
+            Answer::Of(_) | Answer::Apart => SqsError::Unavailable("it asks to wait".into()),
         })?;
         Ok(Self {
             client,

@@ -1,8 +1,11 @@
 //! What proves that an outbox keeps its promises: a reference database and broker in memory,
-//! conformance suites for stores and publishers, fault wrappers, and a history checker.
+//! conformance suites for stores and publishers, fault wrappers, a history checker and, with the
+//! feature `servers`, real servers that a test may kill.
 
 pub mod faults;
 pub mod history;
 pub mod memory;
+#[cfg(feature = "servers")]
+pub mod servers;
 pub mod sim;
 pub mod suite;

@@ -20,6 +20,7 @@ use crate::{Error, redact};
 /// | `amqp://USER:PASSWORD@HOST/VHOST`, `amqps://…` | `rabbitmq` | to RabbitMQ queues or an exchange |
 /// | `sqs://REGION`, `sqs://HOST:PORT?region=…` | `sqs` | to SQS queues, standard and FIFO |
 /// | `redis://HOST:6379/DB`, `rediss://…` | `redis` | to Redis streams |
+/// | `redis-cluster://HOST:6379,HOST…`, `rediss-cluster://…` | `redis` | to those of a Redis cluster |
 /// | `stdout:` | `file` | JSON lines to standard output |
 /// | `file:PATH`, `file:PATH?sync=false` | `file` | JSON lines to the end of a file |
 ///
@@ -69,7 +70,7 @@ const TABLE: &[Scheme<Adapter>] = &[
     },
     Scheme { names: &["sqs"], feature: "sqs", adapter: with_feature!("sqs", sqs::ADAPTER) },
     Scheme {
-        names: &["redis", "rediss"],
+        names: &["redis", "rediss", "redis-cluster", "rediss-cluster"],
         feature: "redis",
         adapter: with_feature!("redis", redis::ADAPTER),
     },

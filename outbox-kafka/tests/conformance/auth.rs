@@ -1,42 +1,24 @@
 //! Users and certificates, on a broker of the test's own.
 
-use std::path::Path;
-use std::process::Command;
-
 use outbox_core::{Outcome, Publisher};
 use outbox_kafka::{KafkaError, KafkaPublisher};
+use outbox_testkit::servers::Certificates;
 
 use crate::broker::new_topic;
 use crate::publishing::{connect, messages, publish};
 use crate::server::Server;
 
-/// A certificate authority, and a broker's and a client's certificate signed by it.
-fn make_certificates(directory: &Path) {
-    let script = "
-        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority \
-            -keyout ca.key -out ca.pem
-        for name in broker client; do
-            openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
-            printf 'subjectAltName=IP:127.0.0.1' > extensions
-            openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                -extfile extensions -out $name.pem
-            cat $name.key $name.pem > $name.both.pem
-        done";
-    let made = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
-}
-
-/// The proxied listener asks for a certificate, a password, or both.
-fn settings(directory: &Path, protocol: &str, direct: &str) -> String {
-    make_certificates(directory);
-    let at = directory.display();
+/// The proxied listener asks for a certificate and a password.
+fn settings(made: &Certificates) -> String {
+    let (both, ca) = (made.path("server.both.pem"), made.path("ca.pem"));
+    let (both, ca) = (both.display(), ca.display());
     format!(
         "\
-listener.security.protocol.map=PROXIED:{protocol},DIRECT:{direct},CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PROXIED:SASL_SSL,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.proxied.ssl.keystore.type=PEM
-listener.name.proxied.ssl.keystore.location={at}/broker.both.pem
+listener.name.proxied.ssl.keystore.location={both}
 listener.name.proxied.ssl.truststore.type=PEM
-listener.name.proxied.ssl.truststore.location={at}/ca.pem
+listener.name.proxied.ssl.truststore.location={ca}
 listener.name.proxied.ssl.client.auth=required
 listener.name.proxied.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.proxied.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
@@ -51,25 +33,19 @@ org.apache.kafka.common.security.scram.ScramLoginModule required;
 
 #[tokio::test]
 async fn certificates_and_users_are_shown_to_the_broker() {
-    let mut certificates = String::new();
-    let start = Server::start_with(
-        |directory| {
-            let at = directory.display();
-            certificates = format!(
-                "ca={at}/ca.pem&certificate={at}/client.pem&certificate_key={at}/client.key"
-            );
-            settings(directory, "SASL_SSL", "PLAINTEXT")
-        },
-        &[
-            "--add-scram",
-            "SCRAM-SHA-256=[name=alice,password=s3cret/]",
-            "--add-scram",
-            "SCRAM-SHA-512=[name=alice,password=s3cret/]",
-        ],
+    let made = Certificates::new();
+    let file = |name: &str| made.path(name).display().to_string();
+    let certificates = format!(
+        "ca={}&certificate={}&certificate_key={}",
+        file("ca.pem"),
+        file("client.pem"),
+        file("client.key")
     );
-    let Some(server) = start.await else { return };
+    let user = |hash: &str| format!("{hash}=[name=alice,password=s3cret/]");
+    let users = ["--add-scram", &user("SCRAM-SHA-256"), "--add-scram", &user("SCRAM-SHA-512")];
+    let server = Server::start_with(&settings(&made), &users).await;
     let topic = new_topic(&server.direct(), &[]).await;
-    let address = server.proxy.address();
+    let address = server.front.address();
     for mechanism in ["plain", "scram-sha-256", "scram-sha-512"] {
         let options = format!("sasl_mechanism={mechanism}&{certificates}");
         let url = format!("kafkas://alice:s3cret%2F@{address}?{options}");

@@ -1,26 +1,18 @@
 //! The shared broker, and topics on any.
 
-use std::time::Duration;
-
+use outbox_testkit::servers;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Enough for any broker to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The URL of the shared broker.
-pub(crate) fn shared() -> Result<String, String> {
-    const VARIABLE: &str = "OUTBOX_TEST_KAFKA";
-    std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set: `cargo xtask services up`"))
-}
-
-/// Says that a test did not run. Where `CI` is set it must run, so that it fails.
-#[expect(clippy::print_stderr, reason = "a skipped test must not look passed")]
-pub(crate) fn skip(reason: &str) {
-    assert!(std::env::var_os("CI").is_none(), "can't run: {reason}");
-    eprintln!("SKIPPED: {reason}");
+pub(crate) fn shared() -> String {
+    servers::shared("OUTBOX_TEST_KAFKA")
 }
 
 pub(crate) fn servers(url: &str) -> String {

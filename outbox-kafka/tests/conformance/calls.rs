@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use outbox_core::{Outcome, Publisher};
 use outbox_kafka::{KafkaError, KafkaPublisher};
 
-use crate::broker::{PATIENCE, new_topic, servers};
+use crate::broker::{PATIENCE, new_topic, servers, shared};
 use crate::consumer;
-use crate::publishing::{batch, connect, ids, messages, publish, shared};
+use crate::publishing::{batch, connect, ids, messages, publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_is_given_up_does_not_touch_another() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = Arc::new(connect(&url).await);
     let steady = tokio::spawn({
@@ -36,7 +36,7 @@ async fn a_call_that_is_given_up_does_not_touch_another() {
 /// Already when the call has been dropped, not soon after.
 #[tokio::test]
 async fn a_dropped_call_takes_back_what_waits_for_company() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let linger = Duration::from_millis(40);
     let publisher = connect(&format!("{url}?linger_ms={}", linger.as_millis())).await;
@@ -62,7 +62,7 @@ async fn a_dropped_call_takes_back_what_waits_for_company() {
 
 #[tokio::test]
 async fn more_calls_than_connections_wait_for_each_other() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = Arc::new(connect(&format!("{url}?connections=1")).await);
     let calls: Vec<_> = (0..8)
@@ -79,7 +79,7 @@ async fn more_calls_than_connections_wait_for_each_other() {
 /// Row 48.
 #[tokio::test]
 async fn closing_waits_for_what_is_under_way() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = Arc::new(connect(&format!("{url}?linger_ms=2000")).await);
     let sent = messages(&topic, 100);

@@ -42,15 +42,9 @@ pub(crate) async fn partitions(servers: &str, topic: &str) -> usize {
 }
 
 fn read_all(servers: &str, topic: &str) -> Vec<OwnedMessage> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", servers)
-        .set("group.id", "test")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .set("fetch.wait.max.ms", "10")
-        .create()
-        .unwrap();
+    let everything = consumer(servers, "read_uncommitted");
+    let consumer = consumer(servers, "read_committed");
+    let by = Instant::now() + PATIENCE;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let partitions = metadata.topics()[0].partitions().iter();
     let mut open: HashSet<_> = partitions.map(MetadataPartition::id).collect();
@@ -58,10 +52,15 @@ fn read_all(servers: &str, topic: &str) -> Vec<OwnedMessage> {
     let mut partitions = TopicPartitionList::new();
     for partition in &open {
         partitions.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+        // A commit is answered before it is marked in all partitions.
+        let ends = |of: &BaseConsumer| of.fetch_watermarks(topic, *partition, PATIENCE).unwrap().1;
+        let written = ends(&everything);
+        while ends(&consumer) < written {
+            assert!(Instant::now() < by, "a transaction is open in {topic}");
+        }
     }
     consumer.assign(&partitions).unwrap();
     let mut records = Vec::new();
-    let by = Instant::now() + PATIENCE;
     while !open.is_empty() {
         assert!(Instant::now() < by, "the end of {topic} was not reached");
         match consumer.poll(Duration::from_millis(100)) {
@@ -74,6 +73,14 @@ fn read_all(servers: &str, topic: &str) -> Vec<OwnedMessage> {
         }
     }
     records
+}
+
+fn consumer(servers: &str, isolation: &str) -> BaseConsumer {
+    let mut options = ClientConfig::new();
+    options.set("bootstrap.servers", servers).set("group.id", "test");
+    options.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    options.set("isolation.level", isolation).set("fetch.wait.max.ms", "10");
+    options.create().unwrap()
 }
 
 fn message(record: &OwnedMessage) -> Message {

@@ -13,7 +13,7 @@ use crate::publishing::{batch, connect, ids, messages, publish, publish_within};
 use crate::server::Server;
 
 /// Publishes until all is delivered, as the relay does.
-async fn deliver(publisher: &KafkaPublisher, batch: &[Message]) {
+pub(crate) async fn deliver(publisher: &KafkaPublisher, batch: &[Message]) {
     let mut left = batch.to_vec();
     for _ in 0..100 {
         let outcomes = publish_within(publisher, &left, Duration::from_secs(5)).await;
@@ -29,7 +29,7 @@ async fn deliver(publisher: &KafkaPublisher, batch: &[Message]) {
 
 /// A publisher whose producer stays: the first of a broker that has just started hears of what is
 /// still being loaded, and is exchanged.
-async fn settled(server: &Server, options: &str, topic: &str) -> KafkaPublisher {
+pub(crate) async fn settled(server: &Server, options: &str, topic: &str) -> KafkaPublisher {
     let publisher = connect(&format!("{}{options}", server.url())).await;
     for _ in 0..3 {
         deliver(&publisher, &messages(topic, 1)).await;
@@ -63,7 +63,7 @@ fn is_unavailable(outcome: &Outcome) -> bool {
 /// delivered is unknown then, and only that may be there twice.
 #[tokio::test]
 async fn a_broker_killed_in_mid_batch_loses_nothing_that_it_has_confirmed() {
-    let Some(mut server) = Server::start().await else { return };
+    let mut server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     let sent = messages(&topic, 200);
@@ -96,7 +96,7 @@ async fn a_broker_killed_in_mid_batch_loses_nothing_that_it_has_confirmed() {
 /// Rows 46 and 48: what is handed to a client that has no connection is not sent, and not lost.
 #[tokio::test]
 async fn a_broker_that_is_down_is_unavailable_and_never_gets_what_was_given_up() {
-    let Some(mut server) = Server::start().await else { return };
+    let mut server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = connect(&format!("{}?connect_timeout_ms=1000", server.url())).await;
     let first = messages(&topic, 3);
@@ -125,7 +125,7 @@ async fn a_broker_that_is_down_is_unavailable_and_never_gets_what_was_given_up()
 /// Row 45: what librdkafka does after such a pause is not waited for.
 #[tokio::test]
 async fn a_broker_that_stood_still_is_published_to_again() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     server.pause();
@@ -144,7 +144,7 @@ async fn a_broker_that_stood_still_is_published_to_again() {
 /// Row 46: unknown, and a duplicate of the same id.
 #[tokio::test]
 async fn a_message_whose_answer_is_lost_is_unknown_and_written() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     let held = server.proxy.hold();
@@ -159,7 +159,7 @@ async fn a_message_whose_answer_is_lost_is_unknown_and_written() {
 
 #[tokio::test]
 async fn a_connection_cut_in_mid_batch_makes_no_duplicate() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     let sent = messages(&topic, 500);
@@ -181,7 +181,7 @@ async fn a_connection_cut_in_mid_batch_makes_no_duplicate() {
 /// It waits in the same queue as what was never sent.
 #[tokio::test]
 async fn what_waits_to_be_sent_again_is_unknown() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     let sent = messages(&topic, 5);
@@ -201,7 +201,7 @@ async fn what_waits_to_be_sent_again_is_unknown() {
 /// What was not on the wire at the deadline never gets there, and is known not to be.
 #[tokio::test]
 async fn what_has_not_been_sent_by_the_deadline_never_is() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "", &topic).await;
     let sent = more_than_sockets_hold(&topic);
@@ -219,7 +219,7 @@ async fn what_has_not_been_sent_by_the_deadline_never_is() {
 
 #[tokio::test]
 async fn what_has_not_been_sent_when_the_call_is_dropped_never_is() {
-    let Some(server) = Server::start().await else { return };
+    let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     for options in ["", "?transactional_id=dropped"] {
         let publisher = settled(&server, options, &topic).await;
@@ -244,7 +244,7 @@ async fn what_has_not_been_sent_when_the_call_is_dropped_never_is() {
 /// open doesn't keep consumers waiting.
 #[tokio::test]
 async fn a_transaction_that_was_cut_off_leaves_nothing() {
-    let Some(mut server) = Server::start().await else { return };
+    let mut server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let publisher = settled(&server, "?transactional_id=cut", &topic).await;
     let held = server.proxy.hold();
@@ -264,8 +264,7 @@ async fn a_transaction_that_was_cut_off_leaves_nothing() {
 /// Row 47, where the broker makes any topic that is named: it isn't asked to.
 #[tokio::test]
 async fn no_topic_is_created_by_accident() {
-    let generous = |_: &std::path::Path| "auto.create.topics.enable=true\n".to_owned();
-    let Some(server) = Server::start_with(generous, &[]).await else { return };
+    let server = Server::start_with("auto.create.topics.enable=true\n", &[]).await;
     let publisher = connect(&server.url()).await;
     let topic = crate::broker::new_name();
     for _ in 0..2 {

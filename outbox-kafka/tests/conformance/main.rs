@@ -4,11 +4,14 @@ mod auth;
 mod broker;
 mod calls;
 mod consumer;
+mod dead;
 mod faults;
 mod mock;
 mod publishing;
 mod records;
 mod server;
+mod stuck;
+mod swallow;
 mod tail;
 mod topics;
 mod transactions;
@@ -28,10 +31,10 @@ struct Kafka {
 
 #[async_trait]
 impl PublisherHarness for Kafka {
-    async fn open() -> Result<Self, String> {
-        let url = broker::shared()?;
+    async fn open() -> Self {
+        let url = broker::shared();
         let topic = broker::new_topic(&broker::servers(&url), &[]).await;
-        Ok(Self { url, topic })
+        Self { url, topic }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
@@ -45,6 +48,10 @@ impl PublisherHarness for Kafka {
 
     async fn arrived(&self) -> Vec<Message> {
         consumer::read(&broker::servers(&self.url), &self.topic).await
+    }
+
+    fn ordering_proved_by(&self) -> Option<&'static str> {
+        Some("transactions::without_them_a_message_is_accepted_though_one_before_it_is_not")
     }
 
     fn too_large(&self) -> Option<usize> {
@@ -61,8 +68,8 @@ struct Transactional(Kafka);
 
 #[async_trait]
 impl PublisherHarness for Transactional {
-    async fn open() -> Result<Self, String> {
-        Kafka::open().await.map(Self)
+    async fn open() -> Self {
+        Self(Kafka::open().await)
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {

@@ -51,15 +51,3 @@ pub(crate) fn rejected(outcome: &Outcome) -> &str {
     let Outcome::Rejected(reason) = outcome else { panic!("{outcome:?}") };
     reason.as_str()
 }
-
-/// The URL of the shared broker, or the end of the test.
-macro_rules! shared {
-    () => {
-        match $crate::broker::shared() {
-            Ok(url) => url,
-            Err(reason) => return $crate::broker::skip(&reason),
-        }
-    };
-}
-
-pub(crate) use shared;

@@ -1,17 +1,17 @@
 //! Records, as they are written and as far as they are taken.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outbox_core::{Message, Outcome};
 use rdkafka::Message as _;
 
-use crate::broker::{new_topic, servers};
+use crate::broker::{new_topic, servers, shared};
 use crate::consumer;
-use crate::publishing::{connect, ids, message, messages, publish, rejected, shared};
+use crate::publishing::{connect, ids, message, messages, publish, rejected};
 
 #[tokio::test]
 async fn a_record_looks_as_documented() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let created_at = UNIX_EPOCH + Duration::from_micros(1_750_946_400_123_456);
     let message = Message::bytes("orders", "{}")
@@ -44,10 +44,24 @@ async fn a_record_looks_as_documented() {
     assert_eq!(consumer::headers(record), expected);
 }
 
+/// Brokers refuse what is more than an hour ahead of them, and would take it later.
+#[tokio::test]
+async fn a_message_from_the_future_is_taken_now() {
+    let url = shared();
+    let topic = new_topic(&servers(&url), &[]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let created_at = UNIX_EPOCH + Duration::from_secs(now) + Duration::from_hours(2);
+    let message = Message::bytes(topic.as_str(), "x").created_at(created_at).build().unwrap();
+    let publisher = connect(&url).await;
+    assert_eq!(publish(&publisher, std::slice::from_ref(&message)).await, [Outcome::Delivered]);
+    let arrived = consumer::read(&servers(&url), &topic).await;
+    assert_eq!(arrived[0].created_at(), message.created_at(), "a header has it");
+}
+
 /// Values of the Java client's own tests, and so its partitions.
 #[tokio::test]
 async fn a_key_goes_where_the_java_client_would_send_it() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = connect(&url).await;
     let hashes = [
@@ -60,7 +74,9 @@ async fn a_key_goes_where_the_java_client_would_send_it() {
     ];
     let sent = hashes.map(|(key, _)| message(&topic, key, 1));
     assert_eq!(publish(&publisher, &sent).await, vec![Outcome::Delivered; sent.len()]);
-    for record in consumer::records(&servers(&url), &topic).await {
+    let records = consumer::records(&servers(&url), &topic).await;
+    assert_eq!(records.len(), sent.len());
+    for record in records {
         let key = str::from_utf8(record.key().unwrap()).unwrap();
         let (_, hash) = hashes.iter().find(|(other, _)| *other == key).unwrap();
         assert_eq!(record.partition(), (hash & i32::MAX) % 3, "{key}");
@@ -69,7 +85,7 @@ async fn a_key_goes_where_the_java_client_would_send_it() {
 
 #[tokio::test]
 async fn every_compression_is_read_back() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let publisher = connect(&format!("{url}?compression={compression}&linger_ms=1")).await;
@@ -83,7 +99,7 @@ async fn every_compression_is_read_back() {
 /// Row 49.
 #[tokio::test]
 async fn the_limit_of_a_size_is_exact_and_the_broker_takes_it() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = connect(&url).await;
     let fits = (1_048_000..1_048_527).rev();
@@ -112,7 +128,7 @@ async fn the_limit_of_a_size_is_exact_and_the_broker_takes_it() {
 /// librdkafka calls all messages of a request invalid if one of them is: all of them are in one.
 #[tokio::test]
 async fn a_record_that_the_topic_refuses_is_rejected_alone() {
-    let url = shared!();
+    let url = shared();
     let compacted = [("cleanup.policy", "compact")];
     for options in ["", "&transactional_id=test"] {
         let topic = new_topic(&servers(&url), &compacted).await;

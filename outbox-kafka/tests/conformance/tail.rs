@@ -8,12 +8,12 @@ use outbox_kafka::KafkaTail;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::broker::{PATIENCE, new_topic, servers};
-use crate::publishing::{connect, messages, publish, shared};
+use crate::broker::{PATIENCE, new_topic, servers, shared};
+use crate::publishing::{connect, messages, publish};
 
 #[tokio::test]
 async fn it_shows_what_arrives_after_it_was_made() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = connect(&url).await;
     assert_eq!(publish(&publisher, &messages(&topic, 3)).await, vec![Outcome::Delivered; 3]);
@@ -41,7 +41,7 @@ async fn it_shows_what_arrives_after_it_was_made() {
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_named() {
-    let url = shared!();
+    let url = shared();
     let error = KafkaTail::connect(url.parse().unwrap(), "no-such").await.unwrap_err();
     assert_eq!(error.to_string(), "the Kafka topic `no-such` does not exist");
 }

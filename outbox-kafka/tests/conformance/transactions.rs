@@ -5,25 +5,24 @@ use std::time::Duration;
 use outbox_core::{Message, Ordering, Outcome, Publisher};
 use outbox_kafka::KafkaPublisher;
 
-use crate::broker::{self, new_topic, servers};
+use crate::broker::{new_topic, servers, shared};
 use crate::consumer;
-use crate::publishing::{connect, ids, message, messages, publish, rejected, shared};
+use crate::publishing::{connect, ids, message, messages, publish, rejected};
 
 /// Three messages of one key, each in a request of its own, of which the broker refuses the
 /// second; and one of another key.
-async fn run_with_poison(options: &str) -> Option<(KafkaPublisher, Vec<Message>, String)> {
-    let url = broker::shared().ok()?;
+async fn run_with_poison(options: &str) -> (KafkaPublisher, Vec<Message>, String) {
+    let url = shared();
     let topic = new_topic(&servers(&url), &[("max.message.bytes", "5000")]).await;
     let publisher = connect(&format!("{url}?batch.num.messages=1{options}")).await;
     let batch = [("k", 10), ("k", 20_000), ("k", 10), ("other", 10)];
     let batch = batch.map(|(key, size)| message(&topic, key, size));
-    Some((publisher, batch.to_vec(), url))
+    (publisher, batch.to_vec(), url)
 }
 
 #[tokio::test]
 async fn what_follows_a_refused_message_is_not_there() {
-    let _ = shared!();
-    let (publisher, batch, url) = run_with_poison("&transactional_id=test").await.unwrap();
+    let (publisher, batch, url) = run_with_poison("&transactional_id=test").await;
     assert_eq!(publisher.ordering(), Ordering::PrefixPerKey);
     let outcomes = publish(&publisher, &batch).await;
     rejected(&outcomes[1]);
@@ -40,7 +39,7 @@ async fn what_follows_a_refused_message_is_not_there() {
 
 #[tokio::test]
 async fn what_follows_a_message_that_can_not_be_sent_waits() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let publisher = connect(&format!("{url}?transactional_id=test")).await;
     let large = 1024 * 1024;
@@ -56,8 +55,7 @@ async fn what_follows_a_message_that_can_not_be_sent_waits() {
 /// Why the other mode declares nothing better.
 #[tokio::test]
 async fn without_them_a_message_is_accepted_though_one_before_it_is_not() {
-    let _ = shared!();
-    let (publisher, batch, url) = run_with_poison("").await.unwrap();
+    let (publisher, batch, url) = run_with_poison("").await;
     assert_eq!(publisher.ordering(), Ordering::Independent);
     let outcomes = publish(&publisher, &batch).await;
     rejected(&outcomes[1]);
@@ -68,7 +66,7 @@ async fn without_them_a_message_is_accepted_though_one_before_it_is_not() {
 
 #[tokio::test]
 async fn relays_with_one_configuration_do_not_fence_each_other() {
-    let url = shared!();
+    let url = shared();
     let topic = new_topic(&servers(&url), &[]).await;
     let url = format!("{url}?transactional_id=same");
     let relays = [connect(&url).await, connect(&url).await];

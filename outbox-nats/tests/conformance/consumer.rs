@@ -12,7 +12,7 @@ use outbox_nats::NatsConfig;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-/// A stream that takes one subject.
+/// A stream that takes one subject, and those below it.
 pub(crate) struct Stream {
     pub(crate) url: String,
     pub(crate) subject: String,
@@ -21,22 +21,29 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// With a random name.
-    pub(crate) async fn create(url: &str) -> Result<Self, String> {
+    pub(crate) async fn create(url: &str) -> Self {
         Self::create_as(url, stream::Config::default()).await
     }
 
-    pub(crate) async fn create_as(url: &str, config: stream::Config) -> Result<Self, String> {
+    pub(crate) async fn create_as(url: &str, config: stream::Config) -> Self {
         let subject = format!("test-{}", Uuid::now_v7());
-        let client = async_nats::connect(url).await.map_err(|error| error.to_string())?;
+        let client = async_nats::connect(url).await.unwrap();
         let jetstream = async_nats::jetstream::new(client);
-        let (name, subjects) = (subject.clone(), vec![subject.clone()]);
+        let (name, subjects) = (subject.clone(), vec![subject.clone(), format!("{subject}.>")]);
         let config = stream::Config { name, subjects, ..config };
-        jetstream.create_stream(config).await.map_err(|error| error.to_string())?;
-        Ok(Self { url: url.to_owned(), subject, jetstream })
+        jetstream.create_stream(config).await.unwrap();
+        Self { url: url.to_owned(), subject, jetstream }
     }
 
     pub(crate) fn config(&self) -> NatsConfig {
         self.url.parse().unwrap()
+    }
+
+    pub(crate) async fn update(&self, change: impl FnOnce(&mut stream::Config)) {
+        let stream = self.jetstream.get_stream(&self.subject).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        change(&mut config);
+        self.jetstream.update_stream(config).await.unwrap();
     }
 
     pub(crate) async fn delete(&self) {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use outbox_core::{Limits, Message, Outcome, Publisher};
 use outbox_nats::{NatsConfig, NatsPublisher};
 use outbox_testkit::faults::Proxy;
+use outbox_testkit::servers::{Server, nats};
 
 use crate::consumer::Stream;
 use crate::nats::{connect, message, publish, publish_within};
-use crate::server::Server;
 
 /// More than sockets hold, so that most of it stays in the client when the server stands still.
 fn more_than_sockets_hold(topic: &str) -> Vec<Message> {
@@ -36,7 +36,7 @@ async fn deliver(publisher: &NatsPublisher, batch: &[Message]) {
 
 async fn wait_until_count_stays(stream: &Stream) -> u64 {
     let mut count = stream.count().await;
-    loop {
+    for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = stream.count().await;
         if now == count {
@@ -44,12 +44,23 @@ async fn wait_until_count_stays(stream: &Stream) -> u64 {
         }
         count = now;
     }
+    panic!("more and more arrives")
+}
+
+async fn wait_until_count_is(stream: &Stream, least: u64) {
+    for _ in 0..6_000 {
+        if stream.count().await >= least {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not arrive")
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_never_gets_what_was_given_up() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let mut server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let delivered = message(&stream.subject);
     assert_eq!(publish(&publisher, &[delivered]).await, [Outcome::Delivered]);
@@ -69,8 +80,8 @@ async fn a_server_that_is_down_never_gets_what_was_given_up() {
 
 #[tokio::test]
 async fn what_a_standing_server_did_not_get_it_never_gets() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch = more_than_sockets_hold(&stream.subject);
     server.pause();
@@ -85,8 +96,8 @@ async fn what_a_standing_server_did_not_get_it_never_gets() {
 
 #[tokio::test]
 async fn what_waits_in_the_client_when_the_server_dies_is_not_sent_to_the_next() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let mut server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch = more_than_sockets_hold(&stream.subject);
     server.pause();
@@ -105,15 +116,15 @@ async fn what_waits_in_the_client_when_the_server_dies_is_not_sent_to_the_next()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let mut server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = Arc::new(connect(stream.config()).await);
     let batch: Vec<_> = (0..20_000).map(|_| message(&stream.subject)).collect();
     let publishing = {
         let (publisher, batch) = (publisher.clone(), batch.clone());
         tokio::spawn(async move { publish(&publisher, &batch).await })
     };
-    while stream.count().await < 100 {}
+    wait_until_count_is(&stream, 100).await;
     server.restart().await;
     let outcomes = publishing.await.unwrap();
     let arrived: Vec<_> = stream.arrived().await.iter().map(Message::id).collect();
@@ -133,18 +144,16 @@ async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
 
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_not_answered() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
-    let proxy = Proxy::start(server.address()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
     let publisher = connect(NatsConfig::new([proxy.address().to_string()])).await;
     let before = message(&stream.subject);
     assert_eq!(publish(&publisher, &[before]).await, [Outcome::Delivered]);
     let held = proxy.hold();
     let batch: Vec<_> = (0..10).map(|_| message(&stream.subject)).collect();
     let cutting = async {
-        while stream.count().await < 11 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_until_count_is(&stream, 11).await;
         proxy.cut();
     };
     let (outcomes, ()) = tokio::join!(publish(&publisher, &batch), cutting);
@@ -156,8 +165,8 @@ async fn a_cut_connection_leaves_unknown_what_was_not_answered() {
 
 #[tokio::test]
 async fn slow_acknowledgements_are_waited_for_until_the_deadline() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch: Vec<_> = (0..10).map(|_| message(&stream.subject)).collect();
     server.pause();
@@ -178,16 +187,18 @@ async fn slow_acknowledgements_are_waited_for_until_the_deadline() {
 
 #[tokio::test]
 async fn no_more_messages_wait_for_their_acknowledgement_than_may() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
-    let proxy = Proxy::start(server.address()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
     let servers = [proxy.address().to_string()];
-    let publisher = connect(NatsConfig { max_pending: 3, ..NatsConfig::new(servers) }).await;
+    let publisher = connect(NatsConfig { max_pending: 16, ..NatsConfig::new(servers) }).await;
     let held = proxy.hold();
-    let batch: Vec<_> = (0..50).map(|_| message(&stream.subject)).collect();
+    // One subject that hasn't answered yet may have two.
+    let subject = |n: usize| format!("{}.{}", stream.subject, n % 10);
+    let batch: Vec<_> = (0..50).map(|n| message(&subject(n))).collect();
     let releasing = async {
-        while stream.count().await == 0 {}
-        assert_eq!(wait_until_count_stays(&stream).await, 3);
+        wait_until_count_is(&stream, 16).await;
+        assert_eq!(wait_until_count_stays(&stream).await, 16);
         drop(held);
     };
     let (outcomes, ()) = tokio::join!(publish(&publisher, &batch), releasing);
@@ -198,25 +209,28 @@ async fn no_more_messages_wait_for_their_acknowledgement_than_may() {
 /// A stream that doesn't answer must not cost others their connection.
 #[tokio::test]
 async fn what_is_known_to_be_sent_costs_no_connection() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let config = async_nats::jetstream::stream::Config { no_ack: true, ..<_>::default() };
-    let silent = Stream::create_as(&server.url(), config).await.unwrap();
+    let silent = Stream::create_as(&server.url(), config).await;
     let publisher = connect(stream.config()).await;
     let quick = [message(&stream.subject)];
     let batch = [Arc::new(message(&silent.subject))];
     let mut outcomes = [Outcome::Unknown];
-    let soon = Instant::now() + Duration::from_millis(500);
-    let silence = publisher.publish(&batch, soon, &mut outcomes);
+    let silence = publisher.publish(&batch, in_a_while(), &mut outcomes);
     let others = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        wait_until_count_is(&silent, 1).await;
         publish(&publisher, &quick).await
     };
-    let ((), delivered) = tokio::join!(silence, others);
+    // It is given up once the answer to the other has shown that both are sent.
+    let delivered = tokio::select! {
+        () = silence => panic!("it waits for its deadline"),
+        delivered = others => delivered,
+    };
     assert_eq!((outcomes, delivered), ([Outcome::Unknown], vec![Outcome::Delivered]));
-    let proxyless = connections(&server).await;
+    let before = connections(&server).await;
     assert_eq!(publish(&publisher, &quick).await, [Outcome::Delivered]);
-    assert_eq!(connections(&server).await, proxyless, "it is still the same connection");
+    assert_eq!(connections(&server).await, before, "it is still the same connection");
 }
 
 /// How many connections the server has had so far, by the number it gives to the next.
@@ -227,3 +241,32 @@ async fn connections(server: &Server) -> u64 {
 }
 
 static ASKED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// A deadline that no test waits for.
+fn in_a_while() -> Instant {
+    Instant::now() + Duration::from_mins(10)
+}
+
+#[tokio::test]
+async fn closing_lets_what_is_under_way_end() {
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
+    let publisher = connect(NatsConfig::new([proxy.address().to_string()])).await;
+    let batch: Vec<_> = (0..10).map(|_| message(&stream.subject)).collect();
+    let held = proxy.hold();
+    let closing = async {
+        wait_until_count_is(&stream, 10).await;
+        let closing = publisher.close();
+        let releasing = async {
+            // By then it has closed for others.
+            let late = publish(&publisher, &[message(&stream.subject)]).await;
+            assert!(matches!(late[..], [Outcome::Unavailable(_)]), "{late:?}");
+            drop(held);
+        };
+        tokio::join!(biased; closing, releasing).0
+    };
+    let (outcomes, closed) = tokio::join!(publish(&publisher, &batch), closing);
+    assert_eq!((outcomes, closed), (vec![Outcome::Delivered; 10], Ok(())));
+    assert_eq!(stream.count().await, 10);
+}

@@ -2,41 +2,67 @@
 //! particular to NATS.
 
 mod consumer;
+mod elsewhere;
 mod faults;
+mod limits;
 mod nats;
 mod security;
-mod server;
+mod silence;
 
-use async_trait::async_trait;
 use std::sync::Arc;
 
+use async_nats::jetstream::stream::Config;
+use async_trait::async_trait;
 use outbox_core::{Message, Publisher};
 use outbox_nats::NatsPublisher;
+use outbox_testkit::servers::shared;
 use outbox_testkit::suite::publisher::PublisherHarness;
+use tokio::sync::OnceCell;
 
 use consumer::Stream;
 
-/// A stream of its own on one of the shared servers.
-struct OnShared<const NEWEST: bool>(Stream);
+/// A stream of its own on one of the shared servers, and one that can refuse what it gets.
+struct OnShared<const NEWEST: bool> {
+    url: String,
+    stream: Stream,
+    other: OnceCell<Stream>,
+}
 
 #[async_trait]
 impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
-    async fn open() -> Result<Self, String> {
+    async fn open() -> Self {
         let variable = if NEWEST { "OUTBOX_TEST_NATS_NEWEST" } else { "OUTBOX_TEST_NATS" };
-        let url = std::env::var(variable).map_err(|_| format!("{variable} is not set"))?;
-        Stream::create(&url).await.map(Self)
+        let url = shared(variable);
+        let stream = Stream::create(&url).await;
+        Self { url, stream, other: OnceCell::new() }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
-        Arc::new(NatsPublisher::connect(self.0.config()).await.unwrap())
+        Arc::new(NatsPublisher::connect(self.stream.config()).await.unwrap())
     }
 
     fn topic(&self) -> String {
-        self.0.subject.clone()
+        self.stream.subject.clone()
     }
 
     async fn arrived(&self) -> Vec<Message> {
-        self.0.arrived().await
+        let mut arrived = self.stream.arrived().await;
+        if let Some(other) = self.other.get() {
+            arrived.extend(other.arrived().await);
+        }
+        arrived
+    }
+
+    async fn refuse(&self) -> Option<String> {
+        let config = Config { max_message_size: 1, ..Config::default() };
+        let other = self.other.get_or_init(|| Stream::create_as(&self.url, config)).await;
+        Some(other.subject.clone())
+    }
+
+    async fn accept(&self) {
+        if let Some(other) = self.other.get() {
+            other.update(|config| config.max_message_size = -1).await;
+        }
     }
 
     fn too_large(&self) -> Option<usize> {
@@ -44,7 +70,10 @@ impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
     }
 
     async fn close(self: Box<Self>) {
-        self.0.delete().await;
+        self.stream.delete().await;
+        if let Some(other) = self.other.get() {
+            other.delete().await;
+        }
     }
 }
 

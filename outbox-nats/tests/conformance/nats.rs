@@ -1,15 +1,17 @@
 //! What NATS answers, and what becomes of it.
 
+use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use async_nats::jetstream::stream::Config;
 use outbox_core::broker::Tail;
-use outbox_core::{Limits, Message, Outcome, Publisher};
+use outbox_core::{Message, Outcome, Publisher};
 use outbox_nats::{NatsConfig, NatsError, NatsPublisher, NatsTail};
+use outbox_testkit::servers::{Server, nats};
 
 use crate::consumer::Stream;
-use crate::server::Server;
 
 pub(crate) async fn connect(config: NatsConfig) -> NatsPublisher {
     NatsPublisher::connect(config).await.unwrap()
@@ -34,11 +36,6 @@ pub(crate) fn message(topic: &str) -> Message {
     Message::bytes(topic, "payload").build().unwrap()
 }
 
-fn of_size(topic: &str, size: usize) -> Message {
-    let limits = Limits { payload: size, ..Limits::default() };
-    Message::bytes(topic, vec![7; size]).build_within(&limits).unwrap()
-}
-
 pub(crate) fn reason(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Failed(reason) | Outcome::Rejected(reason) | Outcome::Unavailable(reason) => {
@@ -48,11 +45,43 @@ pub(crate) fn reason(outcome: &Outcome) -> &str {
     }
 }
 
+/// A server whose configuration changes while it runs.
+pub(crate) struct Reloadable {
+    server: Server,
+    /// The file with the server's process id.
+    id: tempfile::NamedTempFile,
+}
+
+impl Reloadable {
+    pub(crate) async fn start(settings: &str) -> Self {
+        let id = tempfile::NamedTempFile::new().unwrap();
+        let server = nats(&format!("{settings}\npid_file: \"{}\"", id.path().display())).await;
+        Self { server, id }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Replaces what stands in the configuration, which the server reads before long.
+    pub(crate) fn reload(&self, from: &str, to: &str) {
+        let file = self.server.directory().join("server.conf");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(from, to)).unwrap();
+        let id = fs::read_to_string(self.id.path()).unwrap();
+        assert!(Command::new("kill").args(["-s", "HUP", id.trim()]).status().unwrap().success());
+    }
+}
+
+pub(crate) fn is_unavailable(outcome: &Outcome, says: &str) -> bool {
+    matches!(outcome, Outcome::Unavailable(reason) if reason.as_str().contains(says))
+}
+
 #[tokio::test]
 async fn without_a_stream_a_message_is_rejected_and_others_are_not() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
-    let publisher = connect(stream.config()).await;
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let config = NatsConfig { reject_without_stream: true, ..stream.config() };
+    let publisher = connect(config).await;
     let batch = [message(&stream.subject), message("nowhere"), message(&stream.subject)];
     let outcomes = publish(&publisher, &batch).await;
     let says = "no stream takes the subject `nowhere`: create one";
@@ -63,9 +92,21 @@ async fn without_a_stream_a_message_is_rejected_and_others_are_not() {
     assert!(matches!(outcomes[..], [Outcome::Rejected(_)]), "{outcomes:?}");
 }
 
+/// It may be elsewhere, and out of reach.
+#[tokio::test]
+async fn without_a_stream_a_message_waits_unless_all_streams_are_here() {
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let publisher = connect(stream.config()).await;
+    let batch = [message(&stream.subject), message("nowhere"), message(&stream.subject)];
+    let outcomes = publish(&publisher, &batch).await;
+    assert!(is_unavailable(&outcomes[1], "no stream takes the subject `nowhere`"), "{outcomes:?}");
+    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
+}
+
 #[tokio::test]
 async fn without_jetstream_the_server_is_unavailable() {
-    let Some(server) = Server::start_with("jetstream: false").await else { return };
+    let server = nats("jetstream: false").await;
     let publisher = connect(server.url().parse().unwrap()).await;
     let outcomes = publish(&publisher, &[message("orders")]).await;
     assert!(matches!(outcomes[..], [Outcome::Unavailable(_)]), "{outcomes:?}");
@@ -74,10 +115,10 @@ async fn without_jetstream_the_server_is_unavailable() {
 
 #[tokio::test]
 async fn a_duplicate_is_delivered_and_after_the_window_stored_again() {
-    let Some(server) = Server::start().await else { return };
+    let server = nats("").await;
     let window = Duration::from_millis(500);
     let config = Config { duplicate_window: window, ..Config::default() };
-    let stream = Stream::create_as(&server.url(), config).await.unwrap();
+    let stream = Stream::create_as(&server.url(), config).await;
     let publisher = connect(stream.config()).await;
     let batch = [message(&stream.subject)];
     for _ in 0..2 {
@@ -93,49 +134,9 @@ async fn a_duplicate_is_delivered_and_after_the_window_stored_again() {
 }
 
 #[tokio::test]
-async fn the_largest_payload_is_taken_and_one_byte_more_rejected_alone() {
-    let Some(server) = Server::start_with("max_payload: 8192").await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
-    let publisher = connect(stream.config()).await;
-    // Finds the limit, which counts the headers.
-    let mut size = 8192;
-    let outcomes = loop {
-        let around = [size, size + 1, 0].map(|size| of_size(&stream.subject, size));
-        let outcomes = publish(&publisher, &around).await;
-        if outcomes[0] == Outcome::Delivered {
-            break outcomes;
-        }
-        size -= 1;
-    };
-    assert_eq!(outcomes[2], Outcome::Delivered, "others are not affected");
-    let Outcome::Rejected(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
-    assert!(reason.as_str().contains("8192 exceeded by message size of 8193"), "{reason}");
-}
-
-#[tokio::test]
-async fn a_stream_says_what_it_does_not_take() {
-    let Some(server) = Server::start().await else { return };
-    let config = Config {
-        max_message_size: 1000,
-        max_messages: 2,
-        discard: DiscardPolicy::New,
-        ..Config::default()
-    };
-    let stream = Stream::create_as(&server.url(), config).await.unwrap();
-    let publisher = connect(stream.config()).await;
-    let sizes = [10, 2000, 10, 10];
-    let outcomes = publish(&publisher, &sizes.map(|size| of_size(&stream.subject, size))).await;
-    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
-    assert!(matches!(outcomes[1], Outcome::Rejected(_)), "{:?}", outcomes[1]);
-    assert!(reason(&outcomes[1]).contains("message size exceeds maximum allowed"));
-    assert!(matches!(outcomes[3], Outcome::Unavailable(_)), "{:?}", outcomes[3]);
-    assert!(reason(&outcomes[3]).contains("maximum messages exceeded"));
-}
-
-#[tokio::test]
 async fn a_batch_arrives_in_its_order() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(NatsConfig { max_pending: 7, ..stream.config() }).await;
     let batch: Vec<_> = (0..500).map(|_| message(&stream.subject)).collect();
     assert_eq!(publish(&publisher, &batch).await, vec![Outcome::Delivered; 500]);
@@ -145,7 +146,7 @@ async fn a_batch_arrives_in_its_order() {
 
 #[tokio::test]
 async fn a_stream_is_created_where_that_is_asked_for() {
-    let Some(server) = Server::start().await else { return };
+    let server = nats("").await;
     let url = format!("{}?create_stream=SHOP&subjects=shop.%3E", server.url());
     let url = format!("{url}&destination=shop.%7Btopic%7D");
     for _ in 0..2 {
@@ -154,12 +155,48 @@ async fn a_stream_is_created_where_that_is_asked_for() {
     }
 }
 
+/// Seen to be rejected until the publisher connected anew.
+#[tokio::test]
+async fn a_stream_that_is_deleted_is_created_again() {
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let config = NatsConfig {
+        create_stream: Some("SHOP".to_owned()),
+        subjects: vec!["orders".to_owned()],
+        reject_without_stream: true,
+        ..stream.config()
+    };
+    let publisher = connect(config).await;
+    let batch = [message("orders"), message("elsewhere")];
+    assert_eq!(publish(&publisher, &batch[..1]).await, [Outcome::Delivered]);
+    stream.jetstream.delete_stream("SHOP").await.unwrap();
+    let outcomes = publish(&publisher, &batch).await;
+    assert!(is_unavailable(&outcomes[0], "has been created just now"), "{outcomes:?}");
+    assert!(matches!(outcomes[1], Outcome::Rejected(_)), "it doesn't take that: {outcomes:?}");
+    assert_eq!(publish(&publisher, &batch[..1]).await, [Outcome::Delivered]);
+}
+
+/// Seen to send what the socket took.
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
+    let publisher = connect(stream.config()).await;
+    let batch: Vec<_> = (0..300).map(|_| Arc::new(message(&stream.subject))).collect();
+    let mut outcomes = vec![Outcome::Unknown; batch.len()];
+    publisher.publish(&batch, Instant::now(), &mut outcomes).await;
+    assert!(outcomes.iter().all(|outcome| is_unavailable(outcome, "")), "{:?}", outcomes[0]);
+    // What comes later shows that nothing is still under way.
+    assert_eq!(publish(&publisher, &[message(&stream.subject)]).await, [Outcome::Delivered]);
+    assert_eq!(stream.count().await, 1);
+}
+
 #[tokio::test]
 async fn who_may_not_publish_is_told_so() {
     let settings = "authorization { users = [\n\
         { user: all, password: pw }\n\
         { user: some, password: pw, permissions { publish { deny: \"secret.>\" } } }\n] }";
-    let Some(server) = Server::start_with(settings).await else { return };
+    let server = nats(settings).await;
     let with = |account: &str| server.url().replace("://", &format!("://{account}@"));
     let config: NatsConfig = with("all:pw").parse().unwrap();
     let config = NatsConfig {
@@ -187,7 +224,7 @@ async fn who_may_not_publish_is_told_so() {
 
 #[tokio::test]
 async fn tokens_let_in() {
-    let Some(server) = Server::start_with("authorization { token: s3cret }").await else { return };
+    let server = nats("authorization { token: s3cret }").await;
     let with = |token: &str| server.url().replace("://", &format!("://{token}@"));
     let publisher = connect(with("s3cret").parse().unwrap()).await;
     assert_eq!(publisher.check().await, Ok(()));
@@ -203,8 +240,8 @@ async fn nobody_there_is_an_error_that_may_pass() {
 
 #[tokio::test]
 async fn a_tail_reads_what_arrives_from_now_on() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::create(&server.url()).await.unwrap();
+    let server = nats("").await;
+    let stream = Stream::create(&server.url()).await;
     let publisher = connect(stream.config()).await;
     publish(&publisher, &[message(&stream.subject)]).await;
     let mut tail = NatsTail::connect(stream.config(), &stream.subject).await.unwrap();

@@ -1,14 +1,14 @@
 //! Messages for which the broker closes the channel.
 
 use outbox_core::{Outcome, Publisher as _};
+use outbox_testkit::servers::{rabbitmq, rabbitmqctl};
 
 use crate::rabbit::{Rabbit, connect, publish};
-use crate::server::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_channel_concerns_the_message_if_it_is_alone() {
-    let Some(server) = Server::start_with("max_message_size = 100000\n", "").await else { return };
-    let rabbit = Rabbit::at(server.url(), &[]).await.unwrap();
+    let server = rabbitmq("max_message_size = 100000\n", "").await;
+    let rabbit = Rabbit::at(server.url(), &[]).await;
     let publisher = connect(&server.url()).await;
     let large = rabbit.bytes(200_000);
     let outcomes = publish(&publisher, std::slice::from_ref(&large)).await;
@@ -23,8 +23,8 @@ async fn a_closed_channel_concerns_the_message_if_it_is_alone() {
     let arrived = rabbit.arrived_ids().await;
     assert!(!arrived.contains(&sent[1].id()) && !arrived.contains(&sent[2].id()));
 
-    server.control(&["add_user", "reader", "secret"]).await;
-    server.control(&["set_permissions", "reader", "", "", ".*"]).await;
+    rabbitmqctl(&server, &["add_user", "reader", "secret"]).await;
+    rabbitmqctl(&server, &["set_permissions", "reader", "", "", ".*"]).await;
     let publisher = connect(&server.url().replace("guest:guest", "reader:secret")).await;
     for outcome in publish(&publisher, &rabbit.messages(3)).await {
         let Outcome::Failed(reason) = outcome else { panic!("{outcome:?}") };

@@ -2,13 +2,15 @@
 
 mod alarm;
 mod closed;
+mod cluster;
 mod connection;
 mod destination;
+mod detour;
+mod log;
 mod queue;
 mod rabbit;
 mod refusal;
 mod restart;
-mod server;
 mod stuck;
 mod tail;
 mod tls;

@@ -11,11 +11,12 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use outbox_core::{Message, MessageParts, Outcome, Publisher};
 use outbox_rabbitmq::{RabbitMqConfig, RabbitMqPublisher};
+use outbox_testkit::servers::shared;
 use outbox_testkit::suite::publisher::PublisherHarness;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
-pub(crate) const VARIABLE: &str = "OUTBOX_TEST_RABBITMQ";
+use crate::detour::Detour;
 
 /// A quorum queue of its own, and all that was read from it.
 pub(crate) struct Rabbit {
@@ -24,16 +25,21 @@ pub(crate) struct Rabbit {
     _connection: Connection,
     pub(crate) channel: Channel,
     read: Mutex<Vec<Message>>,
+    detour: OnceCell<Detour>,
 }
 
 #[async_trait]
 impl PublisherHarness for Rabbit {
-    async fn open() -> Result<Self, String> {
+    async fn open() -> Self {
         Self::with(&[("x-queue-type", text("quorum"))]).await
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
-        Arc::new(self.connect("max_message_bytes=2000000").await)
+        let mut config = self.config("max_message_bytes=2000000");
+        let server = config.servers.remove(0).parse().unwrap();
+        let detour = self.detour.get_or_init(|| Detour::start(server)).await;
+        config.servers = vec![detour.address().to_string()];
+        Arc::new(RabbitMqPublisher::connect(config).await.unwrap())
     }
 
     fn topic(&self) -> String {
@@ -42,6 +48,11 @@ impl PublisherHarness for Rabbit {
 
     async fn arrived(&self) -> Vec<Message> {
         self.arrived_in(&self.queue).await
+    }
+
+    async fn fail_next(&self, message: &Message) -> bool {
+        self.detour.get().expect("there is a publisher").mislead(message.id());
+        true
     }
 
     fn too_large(&self) -> Option<usize> {
@@ -56,18 +67,22 @@ impl PublisherHarness for Rabbit {
 
 impl Rabbit {
     /// A queue with these arguments, on the shared server.
-    pub(crate) async fn with(arguments: &[(&str, AMQPValue)]) -> Result<Self, String> {
-        let url = std::env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set"))?;
-        Self::at(url, arguments).await
+    pub(crate) async fn with(arguments: &[(&str, AMQPValue)]) -> Self {
+        Self::at(shared("OUTBOX_TEST_RABBITMQ"), arguments).await
     }
 
-    pub(crate) async fn at(url: String, arguments: &[(&str, AMQPValue)]) -> Result<Self, String> {
+    pub(crate) async fn at(url: String, arguments: &[(&str, AMQPValue)]) -> Self {
         let connection = Connection::connect(&url, ConnectionProperties::default()).await;
-        let connection = connection.map_err(|error| format!("no RabbitMQ: {error}"))?;
+        let connection = connection.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let queue = unique("queue");
         declare(&channel, &queue, arguments).await;
-        Ok(Self { url, queue, _connection: connection, channel, read: Mutex::default() })
+        let (read, detour) = (Mutex::default(), OnceCell::new());
+        Self { url, queue, _connection: connection, channel, read, detour }
+    }
+
+    pub(crate) fn config(&self, options: &str) -> RabbitMqConfig {
+        format!("{}?{options}", self.url).parse().unwrap()
     }
 
     /// A publisher with these options.
@@ -82,6 +97,17 @@ impl Rabbit {
             read.push(parse(got.delivery));
         }
         read.clone()
+    }
+
+    /// Waits until so many have arrived.
+    pub(crate) async fn wait_for(&self, count: usize) {
+        for _ in 0..1500 {
+            if self.arrived().await.len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{} of {count} have arrived", self.arrived().await.len());
     }
 
     pub(crate) async fn arrived_ids(&self) -> Vec<Uuid> {

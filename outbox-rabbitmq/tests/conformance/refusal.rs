@@ -5,11 +5,10 @@ use outbox_rabbitmq::{RabbitMqConfig, RabbitMqError, RabbitMqPublisher};
 use outbox_testkit::suite::publisher::PublisherHarness as _;
 
 use crate::rabbit::{Rabbit, ids, publish};
-use crate::server::skip;
 
 #[tokio::test]
 async fn a_bad_message_is_rejected_alone() {
-    let Ok(rabbit) = Rabbit::open().await.map_err(|reason| skip(&reason)) else { return };
+    let rabbit = Rabbit::open().await;
     let publisher = rabbit.connect("").await;
     let restored = |header: &str, size: usize| {
         let mut parts = rabbit.message().parts().clone();
@@ -22,7 +21,7 @@ async fn a_bad_message_is_rejected_alone() {
         (restored("outbox-id", 1), "a header's name begins with `outbox-`, which is reserved"),
         (restored("CC", 1), "RabbitMQ takes headers named CC and BCC for routing keys"),
         (restored(&"n".repeat(256), 1), "the name of a header has more than AMQP's 255 bytes"),
-        (restored("n", 131_072), "the headers are larger than a frame of this connection"),
+        (restored("n", 131_072 - 1024), "the headers are larger than a frame of this connection"),
         (Message::restore(untyped), "the message type has more than AMQP's 255 bytes"),
     ] {
         let sent = [rabbit.message(), bad, rabbit.message()];
@@ -32,15 +31,15 @@ async fn a_bad_message_is_rejected_alone() {
         let arrived = rabbit.arrived_ids().await;
         assert_eq!(arrived[arrived.len() - 2..], [sent[0].id(), sent[2].id()]);
     }
-    // The largest that fits does.
-    let most = restored("n", 131_072 - 250);
+    // The largest that fits does, with 1 KiB left for what the broker adds.
+    let most = restored("n", 131_072 - 1024 - 250);
     assert_eq!(publish(&publisher, std::slice::from_ref(&most)).await, [Outcome::Delivered]);
     assert_eq!(ids(&rabbit.arrived().await).last(), Some(&most.id()));
 }
 
 #[tokio::test]
 async fn a_topic_without_a_destination_is_rejected() {
-    let Ok(rabbit) = Rabbit::open().await.map_err(|reason| skip(&reason)) else { return };
+    let rabbit = Rabbit::open().await;
     let mut config: RabbitMqConfig = rabbit.url.parse().unwrap();
     let table = [("known".to_owned(), rabbit.queue.clone())];
     config.destination = outbox_core::broker::Destinations::table(table);
@@ -53,9 +52,9 @@ async fn a_topic_without_a_destination_is_rejected() {
 
 #[tokio::test]
 async fn a_broker_that_refuses_says_why() {
-    let Ok(rabbit) = Rabbit::open().await.map_err(|reason| skip(&reason)) else { return };
+    let rabbit = Rabbit::open().await;
     let config: RabbitMqConfig = rabbit.url.parse().unwrap();
-    let wrong = RabbitMqConfig { password: "canary".into(), ..config.clone() };
+    let wrong = RabbitMqConfig { password: Some("canary".into()), ..config.clone() };
     let error = RabbitMqPublisher::connect(wrong).await.unwrap_err();
     assert!(matches!(error, RabbitMqError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("ACCESS_REFUSED") && !error.is_retryable(), "{error}");
@@ -70,9 +69,9 @@ async fn a_broker_that_refuses_says_why() {
 
 #[tokio::test]
 async fn the_first_host_that_answers_is_used() {
-    let Ok(rabbit) = Rabbit::open().await.map_err(|reason| skip(&reason)) else { return };
+    let rabbit = Rabbit::open().await;
     let mut config: RabbitMqConfig = rabbit.url.parse().unwrap();
-    config.hosts.insert(0, "127.0.0.1:1".to_owned());
+    config.servers.insert(0, "127.0.0.1:1".to_owned());
     let publisher = RabbitMqPublisher::connect(config).await.unwrap();
     assert_eq!(publish(&publisher, &[rabbit.message()]).await, [Outcome::Delivered]);
 }

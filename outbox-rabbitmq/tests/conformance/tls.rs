@@ -1,22 +1,19 @@
 //! TLS, with certificates that `openssl` makes.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use outbox_core::Outcome;
 use outbox_rabbitmq::{RabbitMqConfig, RabbitMqError, RabbitMqPublisher};
+use outbox_testkit::faults::Proxy;
+use outbox_testkit::servers::{Certificates, free_ports, rabbitmq, rabbitmqctl};
 use outbox_testkit::suite::publisher::PublisherHarness as _;
 
-use crate::rabbit::{Rabbit, publish};
-use crate::server::{Server, free_ports, skip};
+use crate::rabbit::{Rabbit, deliver_at_last, publish, publish_within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_checked_and_can_be_the_login() {
-    let directory = tempfile::tempdir().unwrap();
-    if !make_certificates(directory.path()) {
-        return skip("no `openssl`");
-    }
-    let path = |name: &str| directory.path().join(name);
+    let made = Certificates::new();
+    let path = |name: &str| made.path(name);
     let [port] = free_ports();
     let settings = format!(
         "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {ca}\n\
@@ -29,54 +26,55 @@ async fn certificates_are_checked_and_can_be_the_login() {
         key = path("server.key").display(),
     );
     let plugin = "rabbitmq_auth_mechanism_ssl";
-    let Some(server) = Server::start_with(&settings, plugin).await else { return };
-    let rabbit = Rabbit::at(server.url(), &[]).await.unwrap();
+    let server = rabbitmq(&settings, plugin).await;
+    for arguments in
+        [&["add_user", "client", "guest"], &["set_permissions", "client", ".*", ".*", ".*"][..]]
+    {
+        rabbitmqctl(&server, arguments).await;
+    }
+    let rabbit = Rabbit::at(server.url(), &[]).await;
     let complete = RabbitMqConfig {
         tls: true,
-        ca_file: Some(path("ca.pem")),
-        cert_file: Some(path("guest.pem")),
-        key_file: Some(path("guest.key")),
+        ca: Some(path("ca.pem")),
+        certificate: Some(path("client.pem")),
+        certificate_key: Some(path("client.key")),
         ..RabbitMqConfig::new(format!("127.0.0.1:{port}"))
     };
     // With the password, and with the name in the certificate.
     for external in [false, true] {
-        let password = if external { "wrong" } else { "guest" }.into();
-        let config = RabbitMqConfig { external, password, ..complete.clone() };
+        let user = external.then(|| "guest".to_owned());
+        let password = external.then(|| "wrong".into());
+        let config = RabbitMqConfig { external, user, password, ..complete.clone() };
         let publisher = RabbitMqPublisher::connect(config).await.unwrap();
         let sent = [rabbit.message(), rabbit.bytes(1_000_000)];
         assert_eq!(publish(&publisher, &sent).await, vec![Outcome::Delivered; 2]);
     }
     assert_eq!(rabbit.arrived().await.len(), 4);
-    let distrusting = RabbitMqConfig { ca_file: None, ..complete.clone() };
-    let anonymous = RabbitMqConfig { cert_file: None, key_file: None, ..complete.clone() };
+    assert_nothing_comes_late(&rabbit, complete.clone()).await;
+    let distrusting = RabbitMqConfig { ca: None, ..complete.clone() };
+    let anonymous = RabbitMqConfig { certificate: None, certificate_key: None, ..complete.clone() };
     for config in [distrusting, anonymous] {
         let error = RabbitMqPublisher::connect(config).await.unwrap_err();
         assert!(matches!(error, RabbitMqError::Connect { .. }), "{error:?}");
     }
-    let missing = RabbitMqConfig { ca_file: Some(path("missing.pem")), ..complete };
+    let missing = RabbitMqConfig { ca: Some(path("missing.pem")), ..complete };
     let error = RabbitMqPublisher::connect(missing).await.unwrap_err();
     assert!(matches!(error, RabbitMqError::File { .. }), "{error:?}");
 }
 
-/// An authority, and certificates of it for the server and for the user `guest`.
-fn make_certificates(directory: &Path) -> bool {
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split(' ')).current_dir(directory);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    let names = "subjectAltName=IP:127.0.0.1";
-    openssl(&format!("req -x509 {new} -keyout ca.key -out ca.pem -subj /CN=authority"))
-        && ["server", "guest"].iter().all(|name| {
-            std::fs::write(directory.join("names"), names).is_ok()
-                && openssl(&format!(
-                    "req {new} -keyout {name}.key -out {name}.csr -subj /CN={name}"
-                ))
-                && openssl(&format!(
-                    "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial \
-                     -days 2 -extfile names -out {name}.pem"
-                ))
-        })
+/// What was handed to TLS is taken back, too.
+async fn assert_nothing_comes_late(rabbit: &Rabbit, mut config: RabbitMqConfig) {
+    let proxy = Proxy::start(config.servers.remove(0).parse().unwrap()).unwrap();
+    config.servers = vec![proxy.address().to_string()];
+    let publisher = RabbitMqPublisher::connect(config).await.unwrap();
+    assert_eq!(publish(&publisher, &[rabbit.message()]).await, [Outcome::Delivered]);
+    let held = proxy.hold_all();
+    let (large, soon) = (rabbit.bytes(1024 * 1024), Duration::from_secs(1));
+    let outcomes = publish_within(&publisher, std::slice::from_ref(&large), soon).await;
+    assert_eq!(outcomes, [Outcome::Unknown]);
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    deliver_at_last(&publisher, &rabbit.message()).await;
+    let arrived = rabbit.arrived_ids().await;
+    assert!(!arrived.contains(&large.id()), "it was sent after its publish had ended");
 }

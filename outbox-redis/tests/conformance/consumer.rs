@@ -8,22 +8,34 @@ use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
 /// A stream with a random name.
+#[derive(Clone)]
 pub(crate) struct Stream {
     pub(crate) url: String,
     pub(crate) name: String,
     pub(crate) connection: MultiplexedConnection,
 }
 
+/// Waits for what will be so before long.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..6_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it is never so that {what}");
+}
+
 type Fields = Vec<Vec<u8>>;
 
 impl Stream {
     /// It isn't created yet.
-    pub(crate) async fn on(url: &str) -> Result<Self, String> {
-        let client = redis::Client::open(url).map_err(|error| error.to_string())?;
+    pub(crate) async fn on(url: &str) -> Self {
+        let client = redis::Client::open(url).unwrap();
         let options = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&options).await;
-        let connection = connection.map_err(|error| error.to_string())?;
-        Ok(Self { url: url.to_owned(), name: format!("test-{}", Uuid::now_v7()), connection })
+        let (name, connection) = (format!("test-{}", Uuid::now_v7()), connection.unwrap());
+        Self { url: url.to_owned(), name, connection }
     }
 
     pub(crate) fn config(&self) -> RedisConfig {

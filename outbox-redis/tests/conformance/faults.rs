@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_core::broker::Tail;
 use outbox_core::{Message, Outcome, Publisher};
-use outbox_redis::{RedisConfig, RedisPublisher};
+use outbox_redis::{RedisConfig, RedisPublisher, RedisTail};
 use outbox_testkit::faults::Proxy;
+use outbox_testkit::servers::redis;
 
-use crate::consumer::Stream;
-use crate::server::Server;
-use crate::streams::{connect, message, of_size, publish, publish_within};
+use crate::consumer::{Stream, until};
+use crate::streams::{connect, is_unavailable, message, of_size, publish, publish_within};
 
 /// More than sockets hold, so that most of it stays in the client when the server stands still.
 pub(crate) fn more_than_sockets_hold(topic: &str) -> Vec<Message> {
@@ -32,9 +33,9 @@ async fn deliver(publisher: &RedisPublisher, batch: &[Message]) {
 }
 
 pub(crate) async fn wait_until_count_stays(url: &str, name: &str) -> usize {
-    let stream = Stream { name: name.to_owned(), ..Stream::on(url).await.unwrap() };
+    let stream = Stream { name: name.to_owned(), ..Stream::on(url).await };
     let mut count = stream.count().await;
-    loop {
+    for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = stream.count().await;
         if now == count {
@@ -42,12 +43,13 @@ pub(crate) async fn wait_until_count_stays(url: &str, name: &str) -> usize {
         }
         count = now;
     }
+    panic!("more and more arrives")
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_never_gets_what_was_given_up() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let mut server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
     server.kill();
@@ -66,8 +68,8 @@ async fn a_server_that_is_down_never_gets_what_was_given_up() {
 
 #[tokio::test]
 async fn what_a_standing_server_did_not_get_it_never_gets() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let batch = more_than_sockets_hold(&stream.name);
     let publisher = connect(stream.config()).await;
     server.pause();
@@ -82,8 +84,8 @@ async fn what_a_standing_server_did_not_get_it_never_gets() {
 /// The client skips what nobody waits for any more, but not what it has encoded already.
 #[tokio::test]
 async fn what_is_given_up_ends_its_connection() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     server.pause();
     let batch = [message(&stream.name)];
@@ -102,18 +104,18 @@ async fn what_is_given_up_ends_its_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let mut server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = Arc::new(connect(stream.config()).await);
     let batch: Vec<_> = (0..50_000).map(|_| message(&stream.name)).collect();
     let publishing = {
         let (publisher, batch) = (publisher.clone(), batch.clone());
         tokio::spawn(async move { publish(&publisher, &batch).await })
     };
-    while stream.count().await < 100 {}
+    until("some have arrived", async || stream.count().await >= 100).await;
     server.restart().await;
     let outcomes = publishing.await.unwrap();
-    let stream = Stream { name: stream.name, ..Stream::on(&server.url()).await.unwrap() };
+    let stream = Stream { name: stream.name, ..Stream::on(&server.url()).await };
     let arrived: std::collections::HashSet<_> =
         stream.arrived().await.iter().map(Message::id).collect();
     let count = outcomes.iter().filter(|outcome| **outcome == Outcome::Delivered).count();
@@ -130,17 +132,15 @@ async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
 
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_not_answered() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
-    let proxy = Proxy::start(server.address()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
     let publisher = connect(RedisConfig::new(proxy.address().to_string())).await;
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
     let held = proxy.hold();
     let batch: Vec<_> = (0..10).map(|_| message(&stream.name)).collect();
     let cutting = async {
-        while stream.count().await < 11 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("all have arrived", async || stream.count().await == 11).await;
         proxy.cut();
     };
     let (outcomes, ()) = tokio::join!(publish(&publisher, &batch), cutting);
@@ -157,8 +157,8 @@ async fn a_cut_connection_leaves_unknown_what_was_not_answered() {
 
 #[tokio::test]
 async fn slow_acknowledgements_are_waited_for_until_the_deadline() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch: Vec<_> = (0..10).map(|_| message(&stream.name)).collect();
     server.pause();
@@ -179,8 +179,8 @@ async fn slow_acknowledgements_are_waited_for_until_the_deadline() {
 /// The other connections that no call uses are as dead as the one that was.
 #[tokio::test]
 async fn connections_that_died_together_cost_one_batch() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let one = || [message(&stream.name)];
     let batches = [one(), one(), one()];
@@ -196,11 +196,63 @@ async fn connections_that_died_together_cost_one_batch() {
 /// What it finds out by asking first needn't be unknown.
 #[tokio::test]
 async fn a_connection_that_died_while_idle_costs_no_message() {
-    let Some(mut server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let mut server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
     server.restart().await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
+}
+
+#[tokio::test]
+async fn closing_lets_what_is_under_way_end() {
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
+    let publisher = connect(RedisConfig::new(proxy.address().to_string())).await;
+    let batch: Vec<_> = (0..10).map(|_| message(&stream.name)).collect();
+    let held = proxy.hold();
+    let closing = async {
+        until("all have arrived", async || stream.count().await == 10).await;
+        let closing = publisher.close();
+        let releasing = async {
+            // By then it has closed for others.
+            let late = publish(&publisher, &[message(&stream.name)]).await;
+            assert!(is_unavailable(&late[0], "the publisher is closed"), "{late:?}");
+            assert!(publisher.check().await.is_err());
+            drop(held);
+        };
+        tokio::join!(biased; closing, releasing).0
+    };
+    let (outcomes, closed) = tokio::join!(publish(&publisher, &batch), closing);
+    assert_eq!((outcomes, closed), (vec![Outcome::Delivered; 10], Ok(())));
+    assert_eq!(stream.count().await, 10);
+}
+
+/// Seen to send what fits into the socket.
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
+    let publisher = connect(stream.config()).await;
+    let batch: Vec<_> = (0..300).map(|_| message(&stream.name)).collect();
+    let outcomes = publish_within(&publisher, &batch, Duration::ZERO).await;
+    assert!(outcomes.iter().all(|outcome| is_unavailable(outcome, "")), "{:?}", outcomes[0]);
+    assert_eq!(wait_until_count_stays(&server.url(), &stream.name).await, 0);
+    assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
+}
+
+/// Seen to wait for ever.
+#[tokio::test]
+async fn a_tail_ends_with_its_connection() {
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
+    let config = RedisConfig::new(proxy.address().to_string());
+    let config = RedisConfig { connect_timeout_ms: 500, ..config };
+    let mut tail = RedisTail::connect(config, &stream.name).await.unwrap();
+    let _held = proxy.hold_all();
+    let next = tokio::time::timeout(Duration::from_mins(1), tail.next()).await;
+    assert_eq!(next.expect("it ends").unwrap_err().as_str(), "the Redis server does not answer");
 }

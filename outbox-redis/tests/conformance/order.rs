@@ -1,16 +1,16 @@
 //! In which order a batch arrives, and what becomes of each message of many.
 
 use outbox_core::{Message, Outcome};
+use outbox_testkit::servers::redis;
 
 use crate::consumer::Stream;
-use crate::server::Server;
 use crate::streams::{connect, message, publish};
 
 /// Many more than tokio lets a task do before it has it wait for its turn.
 async fn a_large_batch_arrives_as_it_is() {
     const COUNT: usize = 20_000;
-    let Some(server) = Server::start_with(&["--appendfsync", "no"]).await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&["--appendfsync", "no"]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch: Vec<_> = (0..COUNT).map(|_| message(&stream.name)).collect();
     assert!(publish(&publisher, &batch).await == vec![Outcome::Delivered; COUNT]);
@@ -31,8 +31,8 @@ async fn a_large_batch_keeps_its_order_on_two_threads() {
 
 #[tokio::test]
 async fn each_of_many_has_its_own_outcome() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     stream.command::<()>(&["SET", "taken", "1"]).await;
     let publisher = connect(stream.config()).await;
     let topic = |n: usize| if n % 7 == 3 { "taken" } else { &stream.name };

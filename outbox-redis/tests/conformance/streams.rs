@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use outbox_core::broker::Tail;
 use outbox_core::{Limits, Message, Outcome, Publisher};
 use outbox_redis::{RedisConfig, RedisError, RedisPublisher, RedisTail};
+use outbox_testkit::servers::redis;
 
 use crate::consumer::Stream;
-use crate::server::Server;
 
 pub(crate) async fn connect(config: RedisConfig) -> RedisPublisher {
     RedisPublisher::connect(config).await.unwrap()
@@ -39,14 +39,14 @@ pub(crate) fn of_size(topic: &str, size: usize) -> Message {
     Message::bytes(topic, vec![7; size]).build_within(&limits).unwrap()
 }
 
-fn is_unavailable(outcome: &Outcome, says: &str) -> bool {
+pub(crate) fn is_unavailable(outcome: &Outcome, says: &str) -> bool {
     matches!(outcome, Outcome::Unavailable(reason) if reason.as_str().contains(says))
 }
 
 #[tokio::test]
 async fn a_key_that_is_no_stream_rejects_and_others_are_not_affected() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     stream.command::<()>(&["SET", "taken", "1"]).await;
     let publisher = connect(stream.config()).await;
     let batch = [message(&stream.name), message("taken"), message(&stream.name)];
@@ -59,8 +59,8 @@ async fn a_key_that_is_no_stream_rejects_and_others_are_not_affected() {
 
 #[tokio::test]
 async fn a_missing_stream_is_rejected_where_none_is_created() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(RedisConfig { create_stream: false, ..stream.config() }).await;
     let batch = [message(&stream.name)];
     let says = "there is no such stream: create it, or set `create_stream`";
@@ -70,23 +70,9 @@ async fn a_missing_stream_is_rejected_where_none_is_created() {
 }
 
 #[tokio::test]
-async fn without_memory_the_server_is_unavailable() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
-    let publisher = connect(stream.config()).await;
-    stream.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    let batch = [message(&stream.name), message(&stream.name)];
-    for outcome in publish(&publisher, &batch).await {
-        assert!(is_unavailable(&outcome, "OOM command not allowed"), "{outcome:?}");
-    }
-    stream.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    assert_eq!(publish(&publisher, &batch).await, vec![Outcome::Delivered; 2]);
-}
-
-#[tokio::test]
 async fn nothing_is_trimmed_unless_that_is_asked_for() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let batch: Vec<_> = (0..500).map(|_| message(&stream.name)).collect();
     let publisher = connect(stream.config()).await;
     assert_eq!(publish(&publisher, &batch).await, vec![Outcome::Delivered; 500]);
@@ -97,19 +83,6 @@ async fn nothing_is_trimmed_unless_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_largest_message_is_taken_and_a_larger_one_rejected_alone() {
-    let Some(server) = Server::start_with(&["--proto-max-bulk-len", "1mb"]).await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
-    let limit = of_size(&stream.name, 1024 * 1024).size();
-    let publisher = connect(RedisConfig { max_message_bytes: limit, ..stream.config() }).await;
-    let batch = [1024 * 1024, 1024 * 1024 + 1, 1].map(|size| of_size(&stream.name, size));
-    let outcomes = publish(&publisher, &batch).await;
-    let Outcome::Rejected(reason) = &outcomes[1] else { panic!("{outcomes:?}") };
-    assert!(reason.as_str().contains("`max_message_bytes`"), "{reason}");
-    assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
-}
-
-#[tokio::test]
 async fn nobody_there_is_an_error_that_may_pass() {
     let error = RedisPublisher::connect(RedisConfig::new("127.0.0.1:1")).await.unwrap_err();
     assert!(matches!(error, RedisError::Connect(_)) && error.is_retryable(), "{error:?}");
@@ -117,8 +90,8 @@ async fn nobody_there_is_an_error_that_may_pass() {
 
 #[tokio::test]
 async fn a_tail_reads_what_arrives_from_now_on() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let mut empty = RedisTail::connect(stream.config(), &stream.name).await.unwrap();
     publish(&publisher, &[message(&stream.name)]).await;

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use outbox_core::{Outcome, Publisher};
 use outbox_redis::RedisConfig;
 use outbox_testkit::faults::Proxy;
+use outbox_testkit::servers::redis;
 
 use crate::consumer::Stream;
 use crate::faults::{more_than_sockets_hold, wait_until_count_stays};
-use crate::server::Server;
 use crate::streams::{connect, message, of_size, publish, publish_within};
 
 /// On several threads, where the client's task may be writing at that moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_takes_back_what_was_not_written() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
-    let proxy = Proxy::start(server.address()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
     let publisher = connect(RedisConfig::new(proxy.address().to_string())).await;
     let batch: Vec<_> = more_than_sockets_hold(&stream.name).into_iter().map(Arc::new).collect();
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);
@@ -34,8 +34,8 @@ async fn dropping_takes_back_what_was_not_written() {
 /// Many small pipelines, of which the sockets hold the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_takes_back_what_was_not_written() {
-    let Some(server) = Server::start().await else { return };
-    let stream = Stream::on(&server.url()).await.unwrap();
+    let server = redis(&[]).await;
+    let stream = Stream::on(&server.url()).await;
     let publisher = connect(stream.config()).await;
     let batch: Vec<_> = (0..400).map(|_| of_size(&stream.name, 64 * 1024)).collect();
     assert_eq!(publish(&publisher, &[message(&stream.name)]).await, [Outcome::Delivered]);

@@ -1,9 +1,13 @@
 //! The publisher suite on standard and FIFO queues, and what is particular to SQS.
 
+mod chain;
+mod crash;
 mod faults;
 mod queue;
+mod security;
 mod service;
 mod sqs;
+mod unsent;
 
 use std::sync::Arc;
 
@@ -23,10 +27,10 @@ struct OnShared<const FIFO: bool> {
 
 #[async_trait]
 impl<const FIFO: bool> PublisherHarness for OnShared<FIFO> {
-    async fn open() -> Result<Self, String> {
-        let queue = Queue::create(FIFO).await?;
+    async fn open() -> Self {
+        let queue = Queue::create(FIFO).await;
         let service = Service::start(sqs::address(&config())).await;
-        Ok(Self { queue, service })
+        Self { queue, service }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outbox_core::{Message, MessageParts};
 use outbox_sqs::SqsConfig;
+use outbox_testkit::servers;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -23,16 +24,19 @@ pub(crate) struct Queue {
 }
 
 /// The URL of the shared server.
-pub(crate) fn shared() -> Result<String, String> {
-    std::env::var("OUTBOX_TEST_SQS").map_err(|_| "OUTBOX_TEST_SQS is not set".to_owned())
+pub(crate) fn shared() -> String {
+    servers::shared("OUTBOX_TEST_SQS")
 }
 
 pub(crate) fn config() -> SqsConfig {
-    shared().unwrap().parse().unwrap()
+    shared().parse().unwrap()
 }
 
-pub(crate) fn client() -> Result<Client, String> {
-    let config: SqsConfig = shared()?.parse().unwrap();
+pub(crate) fn client() -> Client {
+    client_of(&config())
+}
+
+pub(crate) fn client_of(config: &SqsConfig) -> Client {
     let tls = Provider::Rustls(CryptoMode::Ring);
     let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
     let config = aws_sdk_sqs::Config::builder()
@@ -40,8 +44,8 @@ pub(crate) fn client() -> Result<Client, String> {
         .http_client(http)
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .endpoint_url(config.endpoint.unwrap());
-    Ok(Client::from_conf(config.build()))
+        .endpoint_url(config.endpoint.as_deref().unwrap());
+    Client::from_conf(config.build())
 }
 
 pub(crate) fn random_name(fifo: bool) -> String {
@@ -49,29 +53,40 @@ pub(crate) fn random_name(fifo: bool) -> String {
 }
 
 impl Queue {
-    pub(crate) async fn create(fifo: bool) -> Result<Self, String> {
+    pub(crate) async fn create(fifo: bool) -> Self {
         Self::create_as(fifo, &[]).await
     }
 
-    pub(crate) async fn create_as(
-        fifo: bool,
+    pub(crate) async fn create_as(fifo: bool, settings: &[(QueueAttributeName, &str)]) -> Self {
+        let name = random_name(fifo);
+        let kind = fifo.then_some((QueueAttributeName::FifoQueue, "true"));
+        let settings: Vec<_> = settings.iter().cloned().chain(kind).collect();
+        Self::create_at(client(), &name, &settings).await
+    }
+
+    pub(crate) async fn create_at(
+        client: Client,
+        name: &str,
         settings: &[(QueueAttributeName, &str)],
-    ) -> Result<Self, String> {
-        let (client, name) = (client()?, random_name(fifo));
-        let mut request = client.create_queue().queue_name(&name);
-        if fifo {
-            request = request.attributes(QueueAttributeName::FifoQueue, "true");
-        }
+    ) -> Self {
+        let mut request = client.create_queue().queue_name(name);
         for (setting, value) in settings {
             request = request.attributes(setting.clone(), *value);
         }
-        let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-        let url = answer.queue_url.unwrap();
-        Ok(Self { name, url, client, arrived: Mutex::default() })
+        let url = request.send().await.unwrap().queue_url.unwrap();
+        Self { name: name.to_owned(), url, client, arrived: Mutex::default() }
     }
 
     pub(crate) async fn delete(&self) {
         self.client.delete_queue().queue_url(&self.url).send().await.unwrap();
+    }
+
+    /// How many messages there are.
+    pub(crate) async fn count(&self) -> usize {
+        let number = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let answer = request.attribute_names(number.clone()).send().await.unwrap();
+        answer.attributes.unwrap()[&number].parse().unwrap()
     }
 
     /// All that has arrived so far, in the order in which SQS says that it was sent.

@@ -25,6 +25,10 @@ struct Script {
     entries: HashMap<String, Value>,
     /// The next request is answered so: status and body.
     answer: Option<(u16, String)>,
+    /// Requests in which that stands are answered so.
+    refused: Option<(String, u16, String)>,
+    /// What the last request was signed by: id of the access key, day, region.
+    credential: String,
     /// How many requests there were, of any kind.
     requests: usize,
     /// The most entries of one.
@@ -65,6 +69,21 @@ impl Service {
         self.script.lock().unwrap().answer = Some((status, body.to_owned()));
     }
 
+    /// Nothing of requests that name that, a queue or the id of a message, is sent on.
+    pub(crate) fn refuse(&self, name: &impl ToString, status: u16, body: &str) {
+        let refused = Some((name.to_string(), status, body.to_owned()));
+        self.script.lock().unwrap().refused = refused;
+    }
+
+    /// All is sent on again.
+    pub(crate) fn refuse_nothing(&self) {
+        self.script.lock().unwrap().refused = None;
+    }
+
+    pub(crate) fn credential(&self) -> String {
+        self.script.lock().unwrap().credential.clone()
+    }
+
     pub(crate) fn requests(&self) -> usize {
         self.script.lock().unwrap().requests
     }
@@ -81,8 +100,14 @@ async fn serve(mut client: TcpStream, real: SocketAddr, script: &Mutex<Script>) 
         let (answer, failed, body) = {
             let mut script = script.lock().unwrap();
             script.requests += 1;
+            let credential =
+                head.split_once("Credential=").map(|(_, after)| after.split(',').next());
+            credential.flatten().unwrap_or_default().clone_into(&mut script.credential);
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let refused = script.refused.clone().filter(|(name, ..)| text.contains(name));
+            let refused = refused.map(|(_, status, answer)| (status, answer));
             let sent = if is_send { take_failing(&mut script, &body) } else { (Vec::new(), body) };
-            (script.answer.take(), sent.0, sent.1)
+            (script.answer.take().or(refused), sent.0, sent.1)
         };
         let (status, answer) = match answer {
             Some((status, answer)) => (status.to_string(), answer.into_bytes()),

@@ -43,26 +43,9 @@ pub(crate) fn message(topic: &str) -> Message {
     Message::bytes(topic, "payload").build().unwrap()
 }
 
-/// A queue on the shared server, unless there is none.
-pub(crate) async fn queue(fifo: bool) -> Option<Queue> {
-    queue_as(fifo, &[]).await
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-pub(crate) async fn queue_as(fifo: bool, settings: &[(QueueAttributeName, &str)]) -> Option<Queue> {
-    match Queue::create_as(fifo, settings).await {
-        Ok(queue) => Some(queue),
-        Err(reason) => {
-            assert!(std::env::var_os("CI").is_none(), "{reason}");
-            eprintln!("skipped: {reason}");
-            None
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_message_is_what_the_documentation_says() {
-    let Some(queue) = queue(true).await else { return };
+    let queue = Queue::create(true).await;
     let publisher = connect(config()).await;
     let sent = Message::bytes(queue.name.as_str(), "{\"order\":42}")
         .key("a key")
@@ -92,26 +75,23 @@ async fn a_message_is_what_the_documentation_says() {
     assert_eq!(own.len(), 6);
 }
 
-/// Row 58: what SQS's documents say of characters and sizes differs from place to place.
+/// Row 58: what SQS's documents say of characters and sizes differs from place to place. Seen to fail
+/// when `is_xml` takes them all: the server refuses the message.
 #[tokio::test]
 async fn every_character_arrives() {
     for fifo in [false, true] {
-        let Some(queue) = queue(fifo).await else { return };
+        let queue = Queue::create(fifo).await;
         let publisher = connect(config()).await;
         let odd = ["\u{1}", "\u{7f}", "\u{85}", "\u{fffd}", "\u{fffe}", "\u{ffff}", "\u{10ffff}"];
-        let sent: Vec<_> = odd
-            .iter()
-            .enumerate()
-            .map(|(n, text)| {
-                let builder = Message::bytes(queue.name.as_str(), (*text).to_owned());
-                let builder = builder.key(format!("{n}{text}")).header("a", *text);
-                builder.header(format!("b{text}"), "1").build_within(&Limits::default())
-            })
-            .filter_map(Result::ok)
-            .collect();
-        assert!(sent.len() >= 4, "{}", sent.len());
-        let outcomes = publish(&publisher, &sent).await;
-        assert_eq!(outcomes, vec![Outcome::Delivered; sent.len()]);
+        let sent = odd.map(|text| {
+            let builder = Message::bytes(queue.name.as_str(), text.to_owned());
+            let builder = builder.key(format!("key{text}")).header("a", text);
+            // A name may be none of control characters: that is said when it is enqueued.
+            let named = !text.chars().any(char::is_control);
+            let builder = if named { builder.header(format!("b{text}"), "1") } else { builder };
+            builder.build().unwrap()
+        });
+        assert_eq!(publish(&publisher, &sent).await, vec![Outcome::Delivered; odd.len()]);
         let arrived = queue.arrived().await;
         for message in &sent {
             let copy = arrived.iter().find(|copy| copy.id() == message.id()).unwrap();
@@ -125,10 +105,8 @@ async fn every_character_arrives() {
 
 #[tokio::test]
 async fn the_largest_message_is_taken_and_one_byte_more_rejected_alone() {
-    let Some(queue) = queue_as(false, &[(QueueAttributeName::MaximumMessageSize, "262144")]).await
-    else {
-        return;
-    };
+    let queue =
+        Queue::create_as(false, &[(QueueAttributeName::MaximumMessageSize, "262144")]).await;
     let publisher = connect(config()).await;
     let of_size = |size: usize| {
         let limits = Limits { payload: size, ..Limits::default() };
@@ -154,40 +132,40 @@ async fn the_largest_message_is_taken_and_one_byte_more_rejected_alone() {
 
 #[tokio::test]
 async fn a_megabyte_is_taken_where_that_is_configured() {
-    let Some(queue) = queue_as(false, &[(QueueAttributeName::MaximumMessageSize, "1048576")]).await
-    else {
-        return;
-    };
+    let queue =
+        Queue::create_as(false, &[(QueueAttributeName::MaximumMessageSize, "1048576")]).await;
     let publisher = connect(SqsConfig { max_bytes: 1_048_576, ..config() }).await;
     let sent = Message::bytes(queue.name.as_str(), "x".repeat(1_000_000)).build().unwrap();
     assert_eq!(publish(&publisher, &[sent]).await, [Outcome::Delivered]);
     queue.delete().await;
 }
 
+/// AWS says that a queue doesn't exist to those, too, who may not see it any more: a message must not
+/// die of that at once. Seen to fail when it is rejected.
 #[tokio::test]
-async fn without_a_queue_a_message_is_rejected_and_others_are_not() {
-    let Some(queue) = queue(false).await else { return };
+async fn without_a_queue_a_message_has_failed_and_others_have_not() {
+    let queue = Queue::create(false).await;
     let publisher = connect(config()).await;
     let batch = ["orders.eu", "nowhere", &queue.name].map(message);
     let outcomes = publish(&publisher, &batch).await;
     let says = "the queue `nowhere` doesn't exist, or may not be used from this account: create it, \
                 or set the option `create_queues`";
-    assert_eq!(outcomes[1..], [Outcome::Rejected(says.into()), Outcome::Delivered]);
+    assert_eq!(outcomes[1..], [Outcome::Failed(says.into()), Outcome::Delivered]);
     let Outcome::Rejected(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(reason.as_str().contains("map the topic by `destination`"), "{reason}");
     queue.delete().await;
-    let says = "the queue doesn't exist any more: create it, or set the option `create_queues`";
+    let says = "the queue doesn't exist any more, or may not be used from this account: create it, \
+                or set the option `create_queues`";
     let outcomes = publish(&publisher, &batch[2..]).await;
-    assert_eq!(outcomes, [Outcome::Rejected(says.into())], "its URL was known");
+    assert_eq!(outcomes, [Outcome::Failed(says.into())], "its URL was known");
 }
 
 #[tokio::test]
 async fn queues_are_created_where_that_is_asked_for() {
-    let client = client().expect("this test needs the SQS server");
+    let client = client();
     for fifo in [false, true] {
         let name = random_name(fifo);
-        let config: SqsConfig =
-            format!("{}&create_queues=true", shared().unwrap()).parse().unwrap();
+        let config: SqsConfig = format!("{}&create_queues=true", shared()).parse().unwrap();
         let publisher = connect(config).await;
         assert_eq!(publish(&publisher, &[message(&name)]).await, [Outcome::Delivered]);
         let url = client.get_queue_url().queue_name(&name).send().await.unwrap();
@@ -203,7 +181,7 @@ async fn queues_are_created_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn a_destination_can_be_a_url() {
-    let Some(queue) = queue(true).await else { return };
+    let queue = Queue::create(true).await;
     let (prefix, _) = queue.url.rsplit_once('/').unwrap();
     let template = queue.url.parse().unwrap();
     for config in [
@@ -219,7 +197,7 @@ async fn a_destination_can_be_a_url() {
 
 #[tokio::test]
 async fn a_key_keeps_its_order_in_a_batch() {
-    let Some(queue) = queue(true).await else { return };
+    let queue = Queue::create(true).await;
     let publisher = connect(config()).await;
     let keyed = |n: usize| Message::bytes(queue.name.as_str(), "").key(n % 3).build().unwrap();
     let sent: Vec<_> = (0..45).map(keyed).collect();
@@ -236,7 +214,7 @@ async fn a_key_keeps_its_order_in_a_batch() {
 
 #[tokio::test]
 async fn a_duplicate_is_delivered_and_in_a_fifo_queue_there_once() {
-    let Some(queue) = queue(true).await else { return };
+    let queue = Queue::create(true).await;
     let publisher = connect(config()).await;
     let sent = [message(&queue.name)];
     for _ in 0..2 {
@@ -252,10 +230,11 @@ async fn nobody_there_is_an_error_that_may_pass() {
     assert!(matches!(error, SqsError::Unavailable(_)) && error.is_retryable(), "{error:?}");
 }
 
+/// Seen to fail when the tail keeps no list of what it has shown: it shows the first again.
 #[tokio::test]
 async fn a_tail_shows_what_arrives_from_now_on_and_leaves_it_there() {
     for fifo in [false, true] {
-        let Some(queue) = queue(fifo).await else { return };
+        let queue = Queue::create(fifo).await;
         let publisher = connect(config()).await;
         publish(&publisher, &[message(&queue.name)]).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -282,7 +261,7 @@ async fn a_tail_shows_what_arrives_from_now_on_and_leaves_it_there() {
         assert_eq!(left, 4);
         queue.delete().await;
     }
-    let error = SqsTail::connect(shared().unwrap().parse().unwrap(), "nowhere").await.unwrap_err();
+    let error = SqsTail::connect(shared().parse().unwrap(), "nowhere").await.unwrap_err();
     assert!(error.to_string().starts_with("the queue `nowhere` doesn't exist"), "{error}");
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -27,6 +27,11 @@ impl Drop for Held {
     }
 }
 
+/// In bytes; the kernel doubles it.
+const RECEIVED: u32 = 64 * 1024;
+
+const BACKLOG: u32 = 1024;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     /// Connections of an older generation are over.
@@ -36,9 +41,13 @@ struct State {
 }
 
 impl Proxy {
-    /// Listens, and forwards each connection to `server`.
-    pub async fn start(server: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// Listens, and forwards each connection to `server`. Of what it holds back it takes no more than
+    /// some 100 KiB from the client: the rest stays in the client's own buffers.
+    pub fn start(server: SocketAddr) -> io::Result<Self> {
+        let listener = TcpSocket::new_v4()?;
+        listener.set_recv_buffer_size(RECEIVED)?;
+        listener.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = listener.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let (state, watched) = watch::channel(State::default());
         let listener = tokio::spawn(async move {

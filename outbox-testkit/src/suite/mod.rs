@@ -7,7 +7,6 @@
 pub mod publisher;
 pub mod store;
 
-use std::fmt::Display;
 use std::future::Future;
 
 /// Runs a test on a runtime of its own, with two threads, so that calls really meet.
@@ -15,13 +14,6 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime starts");
     runtime.block_on(test)
-}
-
-/// Says that a test did not run. Where `CI` is set it must run, so that it fails.
-#[expect(clippy::print_stderr, reason = "a skipped test must not look passed")]
-fn skip(reason: impl Display) {
-    assert!(std::env::var_os("CI").is_none(), "can't run: {reason}");
-    eprintln!("SKIPPED: {reason}");
 }
 
 /// A test that the macro in `list` doesn't name would never run.

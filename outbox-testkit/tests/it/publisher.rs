@@ -14,8 +14,8 @@ struct Memory<const PREFIX: bool> {
 
 #[async_trait]
 impl<const PREFIX: bool> PublisherHarness for Memory<PREFIX> {
-    async fn open() -> Result<Self, String> {
-        Ok(Self { broker: Arc::default(), publishers: Mutex::default() })
+    async fn open() -> Self {
+        Self { broker: Arc::default(), publishers: Mutex::default() }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {

@@ -22,12 +22,12 @@ struct InMemory(MemoryStore, Transaction);
 
 #[async_trait]
 impl<M: Mode> StoreHarness for Memory<M> {
-    async fn open() -> Result<Self, String> {
+    async fn open() -> Self {
         let store = MemoryStore::new(16, M::VISIBILITY);
         if let Some(sabotage) = M::SABOTAGE {
             store.database().sabotage(sabotage);
         }
-        Ok(Self { store, mode: std::marker::PhantomData })
+        Self { store, mode: std::marker::PhantomData }
     }
 
     async fn store(&self) -> Arc<dyn Store> {

@@ -84,3 +84,20 @@ async fn publishers_say_what_is_wrong() {
     let missing = format!("file:{}/none/events.jsonl", directory.path().display());
     assert!(matches!(error(&missing).await, Error::Publisher { .. }));
 }
+
+/// Each that the documentation's table names in its first column. Seen to fail for clusters of
+/// Redis, which the adapter knew and the facade didn't.
+#[tokio::test]
+async fn every_documented_scheme_has_its_adapter() {
+    let source = include_str!("../../src/publisher.rs");
+    let rows = source.lines().filter_map(|line| line.strip_prefix("/// | `"));
+    let urls = rows.flat_map(|row| row.split(" | ").next().unwrap_or_default().split(", "));
+    let schemes: Vec<_> = urls.filter_map(|url| url.trim_matches('`').split_once(':')).collect();
+    assert_eq!(schemes.len(), 15, "{schemes:?}");
+    for (scheme, _) in schemes {
+        let url = format!("{scheme}://u:canary@127.0.0.1:1?canary_option=1");
+        let error = outbox::connect_publisher(&url).await.err().unwrap();
+        assert!(!matches!(error, Error::Scheme { .. } | Error::Feature { .. }), "{error}");
+        assert!(!error.to_string().contains("u:canary"), "{error}");
+    }
+}

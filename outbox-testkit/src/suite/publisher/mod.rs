@@ -19,14 +19,9 @@ pub use harness::PublisherHarness;
 #[doc(hidden)]
 pub fn run<H: PublisherHarness>(test: impl AsyncFnOnce(&Fixture)) {
     super::block_on(async {
-        match H::open().await {
-            Ok(harness) => {
-                let fixture = Fixture::new(Box::new(harness)).await;
-                test(&fixture).await;
-                fixture.close().await;
-            }
-            Err(reason) => super::skip(reason),
-        }
+        let fixture = Fixture::new(Box::new(H::open().await)).await;
+        test(&fixture).await;
+        fixture.close().await;
     });
 }
 

@@ -11,9 +11,9 @@ use outbox_core::{Admin, Message, Store, Visibility};
 /// Tests run at the same time; each has an outbox of its own, by prefix, schema or file.
 #[async_trait]
 pub trait StoreHarness: Send + Sync + 'static {
-    /// Makes an empty, migrated outbox with at least 4 partitions. An error says why there can be
-    /// none here: the test is then skipped, or fails where `CI` is set.
-    async fn open() -> Result<Self, String>
+    /// Makes an empty, migrated outbox with at least 4 partitions. It panics where there can be none: a
+    /// test that is left out looks as if it had passed.
+    async fn open() -> Self
     where
         Self: Sized;
 

@@ -1,0 +1,112 @@
+//! A thread of librdkafka's that stands still while a name is being resolved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use outbox_core::{Outcome, Publisher};
+
+use crate::broker::{PATIENCE, new_topic};
+use crate::faults::settled;
+use crate::publishing::{batch, messages, publish_within};
+use crate::server::Server;
+
+/// Names a file: while there is one, no name is resolved.
+const MARK: &str = "OUTBOX_TEST_RESOLVES_NOTHING";
+
+/// Resolves as usual, but for that.
+const RESOLVER: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <unistd.h>
+typedef int resolver(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found) {
+    const char *mark = getenv("OUTBOX_TEST_RESOLVES_NOTHING");
+    while (mark && access(mark, F_OK) == 0) usleep(10000);
+    return ((resolver *)dlsym(RTLD_NEXT, "getaddrinfo"))(name, service, hints, found);
+}
+"#;
+
+/// Neither a call that ends nor one that is dropped waits for it. (Both stood still for as long as
+/// the thread did, and all that runs on the same thread of the runtime with them.)
+///
+/// It runs itself again with a resolver of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_name_is_resolved_nobody_is_kept() {
+    if let Some(mark) = std::env::var_os(MARK) {
+        return resolve_nothing(Path::new(&mark)).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("resolver.c"), RESOLVER).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(at("resolver.so")).arg(at("resolver.c"));
+    assert!(compiler.arg("-ldl").status().unwrap().success());
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "stuck::while_a_name_is_resolved_nobody_is_kept"]);
+    again.env("LD_PRELOAD", at("resolver.so")).env(MARK, at("mark"));
+    let run = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "{run:?}");
+}
+
+async fn resolve_nothing(mark: &Path) {
+    let server = Server::start().await;
+    let topic = new_topic(&server.direct(), &[]).await;
+    for is_dropped in [false, true] {
+        let publisher = settled(&server, "", &topic).await;
+        // An address is looked up anew when it is older than a second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let held = server.proxy.hold();
+        let marked = Mark::put(mark);
+        let sent = messages(&topic, 5);
+        let call = tokio::spawn(async move {
+            if is_dropped {
+                let (sent, mut outcomes) = (batch(&sent), vec![Outcome::Unknown; 5]);
+                let by = Instant::now() + PATIENCE * 2;
+                let call = publisher.publish(&sent, by, &mut outcomes);
+                tokio::time::timeout(Duration::from_secs(2), call).await.unwrap_err();
+            } else {
+                let outcomes = publish_within(&publisher, &sent, Duration::from_secs(2)).await;
+                assert_eq!(outcomes, vec![Outcome::Unknown; 5]);
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.proxy.cut();
+        call.await.unwrap();
+        assert!(mark.exists(), "it returns while the thread stands still");
+        drop((marked, held));
+    }
+}
+
+/// The file is there while this lives, but not for ever: whoever waits for its end must come back
+/// to be found out.
+struct Mark {
+    path: PathBuf,
+    _ends: Sender<()>,
+}
+
+impl Mark {
+    fn put(at: &Path) -> Self {
+        fs::write(at, "").unwrap();
+        let (ends, ended) = channel::<()>();
+        let path = at.to_owned();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let _ = fs::remove_file(path);
+            }
+        });
+        Self { path: at.to_owned(), _ends: ends }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
