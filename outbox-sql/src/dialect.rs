@@ -7,7 +7,7 @@ use crate::DriverErrorKind;
 pub enum Dialect {
     /// PostgreSQL 13 and later.
     Postgres,
-    /// MySQL 8 and MariaDB 10.6 and later.
+    /// MySQL 8.0.16 and MariaDB 10.6 and later.
     MySql,
     /// SQLite 3.37 and later.
     Sqlite,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use outbox_core::{FetchRequest, Page, PartitionRead, TxId};
 
 use crate::error::{Failure, schema, standby};
-use crate::row::Columns;
+use crate::row::{Columns, STORED, join};
 use crate::slot::Operation;
 use crate::store::Context;
 use crate::{Dialect, Row, Session, Type};
@@ -67,10 +67,7 @@ const GENERATION: i64 = 3;
 /// - [`META`]: whether a partition is vacant, the snapshot's xmin, as attempts, whether the server
 ///   refuses writes, and last which server it is;
 /// - [`GENERATION`]: the partition and, as seq, its generation.
-const COLUMNS: &[Type] = {
-    const S: &[Type] = crate::row::STORED;
-    &[Type::Int, S[0], S[1], S[2], S[3], S[4], S[5], S[6], S[7], S[8], S[9], S[10], S[11]]
-};
+const COLUMNS: &[Type] = &join::<13>(&[&[Type::Int], STORED]);
 
 /// Reads the one answer of PostgreSQL and MySQL.
 fn read(rows: Vec<Row>) -> Result<Answer, Failure> {

@@ -24,6 +24,7 @@ mod settle;
 mod slot;
 mod statement;
 mod store;
+mod version;
 
 pub use config::StoreConfig;
 pub use dialect::Dialect;

@@ -8,6 +8,7 @@ use crate::row::Columns;
 use crate::slot::{Operation, Slot};
 use crate::statement::Sql;
 use crate::store::Context;
+use crate::version;
 use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, Type, VERSION, Value};
 
 /// What an outbox says of itself.
@@ -139,6 +140,7 @@ pub(crate) async fn check_server<S: Session>(
     dialect: Dialect,
     names: &Names,
 ) -> Result<(), Failure> {
+    version::check(session, dialect).await?;
     let unsuited = match dialect {
         Dialect::Postgres => "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint",
         Dialect::MySql => concat!("SELECT ", read_only!()),

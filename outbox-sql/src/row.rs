@@ -196,21 +196,34 @@ pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(CENTURY).min(CENTURY)
 }
 
-/// The types of [`message_columns`].
-macro_rules! message_types {
-    () => {
-        [
-            Type::Uuid,
-            Type::Text,
-            Type::Text,
-            Type::Text,
-            Type::Text,
-            Type::Bytes,
-            Type::Text,
-            Type::Int,
-        ]
-    };
+/// One list of types after the other.
+pub(crate) const fn join<const N: usize>(lists: &[&[Type]]) -> [Type; N] {
+    let (mut all, mut length) = ([Type::Int; N], 0);
+    let mut rest = lists;
+    while let [list, others @ ..] = rest {
+        let mut types = *list;
+        while let [first, following @ ..] = types {
+            all[length] = *first;
+            length += 1;
+            types = following;
+        }
+        rest = others;
+    }
+    assert!(length == N, "that is not how many there are");
+    all
 }
+
+/// The types of [`message_columns`].
+pub(crate) const MESSAGE: &[Type] = &[
+    Type::Uuid,
+    Type::Text,
+    Type::Text,
+    Type::Text,
+    Type::Text,
+    Type::Bytes,
+    Type::Text,
+    Type::Int,
+];
 
 /// The columns that make a message.
 pub(crate) fn message_columns(dialect: Dialect) -> String {
@@ -221,10 +234,8 @@ pub(crate) fn message_columns(dialect: Dialect) -> String {
 }
 
 /// The types of [`stored_columns`].
-pub(crate) const STORED: &[Type] = {
-    const M: [Type; 8] = message_types!();
-    &[Type::Int, Type::Int, M[0], M[1], M[2], M[3], M[4], M[5], M[6], M[7], Type::Int, Type::Int]
-};
+pub(crate) const STORED: &[Type] =
+    &join::<12>(&[&[Type::Int, Type::Int], MESSAGE, &[Type::Int, Type::Int]]);
 
 /// The columns that make a stored row.
 pub(crate) fn stored_columns(dialect: Dialect) -> String {

@@ -53,8 +53,8 @@ impl Context {
 
 impl<D: Driver> SqlStore<D> {
     /// Opens the outbox, and refuses loudly what could lose or reorder messages: missing tables
-    /// or another version of them, an in-memory or read-only database, a sequence with a cache, a
-    /// storage engine without transactions.
+    /// or another version of them, a server that is too old (see [`Dialect`]), an in-memory or
+    /// read-only database, a sequence with a cache, a storage engine without transactions.
     pub async fn open(driver: D, config: StoreConfig) -> Result<Self, StoreError> {
         let context = Context::new(driver.dialect(), &config);
         let connections = config.connections.clamp(1, 3);

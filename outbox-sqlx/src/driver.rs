@@ -16,7 +16,9 @@ pub struct SqlxDriver<DB: Database> {
 }
 
 impl<DB: Database> SqlxDriver<DB> {
-    /// Connects to where `pool` does, as the same user.
+    /// Connects to where `pool` does, as the same user and with the same options. The pool's own
+    /// hooks don't run on these connections: what its `after_connect` sets, such as a role or a
+    /// `search_path`, is not set here. Set it in the options, or for the user in the database.
     pub fn like(pool: &Pool<DB>) -> Self {
         Self { options: DB::own(&pool.connect_options()) }
     }

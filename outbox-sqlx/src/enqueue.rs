@@ -134,7 +134,8 @@ impl<DB: Database> Outbox<DB> {
         &self.0.waker
     }
 
-    /// Opens a store for a relay, on connections of its own.
+    /// Opens a store for a relay, on connections of its own: they have the pool's options, and
+    /// nothing that its `after_connect` does (see [`SqlxDriver::like`]).
     pub async fn store(&self) -> Result<Store<DB>, Error> {
         self.store_with(StoreConfig::default()).await
     }

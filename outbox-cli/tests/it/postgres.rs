@@ -64,6 +64,8 @@ async fn with_shared<F: Future<Output = ()>>(test: impl FnOnce(Shared) -> F) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
 }
 
+/// FAILURES rows 7, 11 and 15. Seen to fail when each takes all partitions that it can get, with an
+/// identity that is the same for every start, and with leases that never run out.
 #[tokio::test]
 async fn when_a_relay_is_killed_the_other_finishes_within_a_lease() {
     with_shared(async |shared| {
@@ -85,7 +87,7 @@ async fn when_a_relay_is_killed_the_other_finishes_within_a_lease() {
         assert!(killed.elapsed() < lease + Duration::from_secs(3), "{:?}", killed.elapsed());
         let all = published(&shared.file("stays")).len() + published(&shared.file("dies")).len();
         assert_eq!(all, 800, "nothing was on its way when it was killed");
-        // FAILURES row 11: on the same host, under the same name, it is somebody else.
+        // On the same host, under the same name, it is somebody else.
         let owners = shared.owners();
         let mut again = shared.relay("dies", "4s");
         wait_until(PATIENCE, || shared.owners().len() == 2).await;

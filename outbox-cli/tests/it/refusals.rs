@@ -11,6 +11,7 @@ fn a_bad_url() {
     status("oracle://u:canary@h/d").refused(2, &["names no store", "help: use one of"]);
     status("canary").refused(2, &["it has no scheme"]);
     status("postgres://u:canary@h:port/d").refused(2, &["postgres:…"]);
+    status("mysql://u:canary@h:port/d").refused(2, &["mysql:…"]);
     status("sqlite:a.db?outbox_prefix=B-d").refused(2, &["is no valid name"]);
     outbox(&["status"]).refused(2, &["--store"]);
 }
@@ -27,6 +28,19 @@ fn a_password_is_never_printed() {
     let joined = format!("--older-than={url}");
     outbox(&["purge", "--store", url, &joined]).refused(2, &["postgres://127.0.0.1:1/d"]);
     outbox(&["relay", "--store", url, "--broker", "kafka://u:canary@h"]).refused(3, &[]);
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    for server in ["postgres://127.0.0.1:1/d", "mysql://127.0.0.1:1/d"] {
+        let url = server.replace("//", "//canary:canary@");
+        for command in
+            [&["status"][..], &["migrate"], &["enqueue"], &["relay", "--broker", "stdout:"]]
+        {
+            let ran = outbox(&[command, &["--store", &url]].concat());
+            ran.refused(3, &[server, "can't be reached", "check that the database runs"]);
+        }
+    }
 }
 
 #[test]
@@ -85,6 +99,7 @@ fn one_invalid_line_stops_its_batch() {
     let bed = Bed::new();
     let good = "{\"topic\":\"t\",\"payload\":1}";
     let large = format!("{{\"topic\":\"t\",\"payload\":\"{}canary\"}}", "x".repeat(1 << 20));
+    let key = format!("{{\"topic\":\"t\",\"key\":\"{}\",\"payload\":1}}", "canary".repeat(86));
     for (bad, reason) in [
         ("{\"topic\":\"canary\"", "line 2: not valid JSON at column"),
         ("{\"payload\":\"canary\"}", "line 2: `topic` is missing"),
@@ -93,6 +108,7 @@ fn one_invalid_line_stops_its_batch() {
             "line 2: the key contains a NUL",
         ),
         (&large, "line 2: the payload has"),
+        (&key, "line 2: the key has 516 bytes, the limit is 512"),
     ] {
         let input = format!("{good}\n{bad}\n{good}\n");
         bed.enqueue(&input).refused(5, &[reason, "1 invalid lines; nothing was stored"]);

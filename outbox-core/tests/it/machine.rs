@@ -23,6 +23,8 @@ fn an_independent_publisher_gets_one_message_of_a_key_at_a_time() {
     assert_eq!(ids(&second), [sent[1].id()]);
 }
 
+/// FAILURES row 5. Seen to fail when the followers go back to the front of their lane instead of out
+/// of memory.
 #[test]
 fn a_prefix_publisher_gets_whole_runs_and_what_follows_a_failure_waits() {
     let mut bench = Bench::new(Ordering::PrefixPerKey);
@@ -45,7 +47,7 @@ fn a_prefix_publisher_gets_whole_runs_and_what_follows_a_failure_waits() {
     assert_eq!(ids(&batch), [sent[2].id()]);
 }
 
-/// FAILURES 18. Seen to fail when `Unavailable` is judged like `Failed`.
+/// FAILURES row 18. Seen to fail when `Unavailable` is judged like `Failed`.
 #[test]
 fn an_outage_counts_no_attempt_and_probes_with_one_message() {
     let mut bench = Bench::new(Ordering::Independent);
@@ -158,7 +160,7 @@ fn a_page_from_before_a_partition_was_lost_and_taken_again_is_dropped() {
     assert_eq!(request.reads[0].after, Seq::START, "it was not read from the start");
 }
 
-/// FAILURES 12. Seen to fail when `may_publish` ignores the time.
+/// FAILURES row 12. Seen to fail when `may_publish` ignores the time.
 #[test]
 fn nothing_is_published_that_could_outlive_its_lease() {
     let mut bench = Bench::new(Ordering::Independent);
@@ -176,8 +178,8 @@ fn nothing_is_published_that_could_outlive_its_lease() {
     assert!(bench.wants_to_publish(), "it goes on once the lease has been renewed");
 }
 
-/// A page that brings nothing because too many lanes wait must not be asked for in a loop. Seen to
-/// fail when a page of no rows counts as a full one.
+/// FAILURES row 19: a page that brings nothing because too many lanes wait must not be asked for in a
+/// loop. Seen to fail when a page of no rows counts as a full one.
 #[test]
 fn full_of_held_lanes_it_does_not_spin() {
     let hour = Duration::from_hours(1);
@@ -201,8 +203,8 @@ fn full_of_held_lanes_it_does_not_spin() {
 }
 
 proptest! {
-    /// Whatever the outcomes, the messages of a key are first accepted in their order, and each
-    /// ends delivered or dead.
+    /// FAILURES row 5: whatever the outcomes, the messages of a key are first accepted in their
+    /// order, and each ends delivered or dead. Seen to fail as the test of a prefix publisher.
     #[test]
     fn any_outcomes_keep_the_order_and_lose_nothing(
         keys in proptest::collection::vec(0u8..4, 1..30),

@@ -118,7 +118,8 @@ fn a_follower_that_was_never_sent_does_not_open_the_breaker() {
     assert!(!bench.events.iter().any(|event| matches!(event, Event::BreakerOpened(..))));
 }
 
-/// The message that probed one outage was blamed for the next.
+/// FAILURES row 18: the message that probed one outage was blamed for the next. Also seen to fail with
+/// outages judged like failures.
 #[test]
 fn two_outages_dead_letter_nothing() {
     let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
@@ -273,7 +274,8 @@ fn looking_behind_takes_no_more_than_its_share_though_it_is_woken() {
     assert!(cost * 50 < all / 3, "{:?} of {all:?} spent looking", cost * 50);
 }
 
-/// FAILURES 19: as much poison as fills the window stands before the others.
+/// FAILURES row 19: as much poison as fills the window stands before the others. Seen to fail when
+/// what waits aside counts as being in the window.
 #[test]
 fn poison_at_the_head_waits_aside() {
     let config = RelayConfig { window_messages: 100, ..RelayConfig::default() };

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering as Atomic;
 
 use outbox_core::{Ending, Message, Ordering, Relay};
 use outbox_testkit::memory::{MemoryPublisher, MemoryStore};
-use tokio_util::sync::CancellationToken;
 
-use crate::driver::{Moody, quick, store, until};
+use crate::driver::{Moody, quick, run_during, store, until};
 
 fn with_topics(store: &MemoryStore, topics: &[&'static str], each: usize) {
     let message = |n| Message::bytes(topics[n % topics.len()], "x").key(n).build().unwrap();
@@ -30,17 +29,14 @@ async fn one_destination_that_is_down_stops_no_other() {
         .config(quick())
         .build()
         .unwrap();
-    let stop = CancellationToken::new();
-    let finish = async {
+    let meanwhile = async {
         until("what goes elsewhere", || here.broker().log().len() == 100).await;
         assert!(here.broker().log().iter().all(|one| one.message.topic() != "audit.eu"));
         assert!(store.database().backlog() >= 1, "what is for the other waits");
         down.hangs.store(false, Atomic::SeqCst);
         until("the rest", || store.database().backlog() == 0).await;
-        stop.cancel();
     };
-    let (ending, ()) = tokio::join!(relay.run(stop.clone()), finish);
-    assert_eq!(ending, Ending::Clean);
+    assert_eq!(run_during(&relay, meanwhile).await, Ending::Clean);
     assert_eq!(relay.close().await, Ok(()));
     let broker = down.inner.broker();
     let audited = broker.log();

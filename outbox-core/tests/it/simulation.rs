@@ -8,6 +8,11 @@ use outbox_testkit::sim::{self, Scenario, Tally};
 const ONCE_BROKEN: [u64; 2] = [3_013_250, 3_017_472];
 
 /// Every promise holds, and the schedules reached what they are there for.
+///
+/// FAILURES rows 15, 16, 18 and 27: relays die, the database goes away, the broker does, and few
+/// commits wake anybody. Seen to fail with leases that never run out, without a second try after a
+/// failure of the store, with outages judged like failures, and without polling while idle. The rows
+/// about the database's protections stand below.
 #[test]
 fn schedules_hold() {
     let mut tally = Tally::default();
@@ -46,7 +51,8 @@ fn a_schedule_replays() {
     }
 }
 
-/// A promise that holds with a protection taken out was not tested.
+/// A promise that holds with a protection taken out was not tested: this is how its tests are seen to
+/// fail.
 #[test]
 fn every_broken_protection_of_the_store_is_noticed() {
     let noticed = |sabotage, change: fn(&mut Scenario), seeds| {
@@ -66,11 +72,16 @@ fn every_broken_protection_of_the_store_is_noticed() {
         scenario.transactions = 40;
         scenario.partitions = 1;
     };
+    // FAILURES row 10.
     assert!(noticed(Sabotage::NoFence, as_drawn, 2000), "verdicts of former owners");
+    // FAILURES row 1.
     assert!(noticed(Sabotage::NoLook, as_drawn, 100), "no look behind the cursor");
     assert!(noticed(Sabotage::LyingXmin, as_drawn, 100), "a horizon that runs ahead");
+    // FAILURES rows 4, 7 and 9: of relays that stand still, that come, and that are only slow.
     assert!(noticed(Sabotage::TakeLive, as_drawn, 2000), "leases taken from the living");
+    // FAILURES row 5.
     assert!(noticed(Sabotage::HideWaiting, as_drawn, 500), "followers that overtake");
+    // FAILURES row 17.
     assert!(noticed(Sabotage::AddAttempts, as_drawn, 100), "attempts counted twice");
     assert!(noticed(Sabotage::DeleteBySeq, restored, 4000), "deletion by place alone");
 }

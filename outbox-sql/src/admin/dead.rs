@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use outbox_core::{DeadFilter, DeadLetter};
 
 use crate::error::Failure;
-use crate::row::{Columns, key_value, message_columns, micros, moment};
+use crate::row::{Columns, MESSAGE, join, key_value, message_columns, micros, moment};
 use crate::slot::{Operation, begin_write};
 use crate::statement::Sql;
 use crate::store::Context;
@@ -73,20 +73,7 @@ impl Operation for List<'_> {
     }
 }
 
-const LETTER: &[Type] = &[
-    Type::Uuid,
-    Type::Text,
-    Type::Text,
-    Type::Text,
-    Type::Text,
-    Type::Bytes,
-    Type::Text,
-    Type::Int,
-    Type::Int,
-    Type::Int,
-    Type::Text,
-    Type::Int,
-];
+const LETTER: &[Type] = &join::<12>(&[MESSAGE, &[Type::Int, Type::Int, Type::Text, Type::Int]]);
 
 fn letter(row: &mut Columns) -> Result<DeadLetter, Failure> {
     // What can't be read of a dead letter is shown empty: its error says why it died.

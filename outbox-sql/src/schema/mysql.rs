@@ -30,6 +30,10 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
 ) {OPTIONS}"
         ),
         format!("INSERT IGNORE INTO {meta} (version, partitions) VALUES (0, {partitions})"),
+        // No check keeps `seq` above 0, as elsewhere: neither server takes one on a column that
+        // counts by itself (errors 1901 and 3818). What a producer numbers so itself is never read,
+        // but is counted.
+        //
         // The payload's size has a column of its own, so that a page can be bounded in bytes
         // without reading payloads that it won't return. It has a default rather than being
         // generated, as MariaDB reads what a generated column is made from with it: 1,324 ms

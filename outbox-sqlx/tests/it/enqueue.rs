@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_core::{Limits, Message};
+use outbox_core::{Limits, Message, Store as _};
 use outbox_sqlx::{Error, Outbox};
 use sqlx::{Connection as _, MySql, Postgres, Sqlite};
 
@@ -14,6 +14,8 @@ for_every_database!(
     savepoints_roll_back_their_messages,
     dropping_or_rolling_back_writes_nothing,
     a_bad_message_leaves_the_transaction_usable,
+    the_longest_parts_fit_and_one_byte_more_is_refused,
+    a_table_that_has_gone_is_told_and_costs_no_more_than_a_savepoint,
     ten_thousand_messages_keep_their_order,
     strange_texts_survive_and_nul_is_refused,
     errors_show_no_payload,
@@ -96,6 +98,75 @@ async fn a_bad_message_leaves_the_transaction_usable<DB: Kind>(bed: Bed<DB>) {
     strict.enqueue(&mut tx, &small).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(keys(&bed.all().await), ["small"], "the good one of a refused call isn't stored");
+}
+
+/// Seen to fail on MariaDB with a column for keys that is a byte narrower.
+async fn the_longest_parts_fit_and_one_byte_more_is_refused<DB: Kind>(bed: Bed<DB>) {
+    let limits = Limits::default();
+    let built = |key: usize, topic: usize, name: usize| {
+        let mut parts = message("x").parts().clone();
+        parts.key = Some(text(key).into());
+        parts.topic = text(topic).into();
+        parts.message_type = Some(text(name).into());
+        parts.content_type = text(name).into();
+        parts.headers = vec![(text(100), text(limits.header_bytes - 100))];
+        parts.payload = vec![0; limits.payload].into();
+        // Databases keep microseconds only.
+        parts.created_at = std::time::SystemTime::UNIX_EPOCH;
+        // `restore` builds what no builder lets through.
+        Message::restore(parts)
+    };
+    let longest = built(limits.key, limits.topic, limits.name);
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    for (bad, part) in [
+        (built(limits.key + 1, limits.topic, limits.name), "the key has 513 bytes"),
+        (built(limits.key, limits.topic + 1, limits.name), "the topic has 250 bytes"),
+        (built(limits.key, limits.topic, limits.name + 1), "the message type has 256 bytes"),
+    ] {
+        let Error::Message(told) = bed.outbox.enqueue(&mut tx, &bad).await.unwrap_err() else {
+            panic!("{part}: another error")
+        };
+        assert!(told.to_string().starts_with(part), "{told}");
+    }
+    bed.outbox.enqueue(&mut tx, &longest).await.unwrap();
+    tx.commit().await.unwrap();
+    let rows = bed.all().await;
+    assert!(rows.len() == 1 && *rows[0].message == longest && rows[0].defect.is_none());
+}
+
+/// Text of that many bytes, as far as possible of characters that have four.
+fn text(bytes: usize) -> String {
+    format!("{}{}", "🔑".repeat(bytes / 4), "x".repeat(bytes % 4))
+}
+
+/// As every error of a database does, it breaks a transaction of PostgreSQL's, up to a savepoint.
+async fn a_table_that_has_gone_is_told_and_costs_no_more_than_a_savepoint<DB: Kind>(bed: Bed<DB>) {
+    let (kept, away) = (bed.table(""), bed.table("_away"));
+    // PostgreSQL takes the new name without its schema.
+    let bare = |table: &str| table.rsplit('.').next().unwrap().to_owned();
+    let to = |table: &str| if DB::NAME == "MySQL" { table.to_owned() } else { bare(table) };
+    bed.execute(format!("ALTER TABLE {kept} RENAME TO {}", to(&away))).await;
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    // What the service itself writes.
+    let change = format!("UPDATE {} SET generation = 7", bed.table("_partition"));
+    DB::raw(&mut tx, &change).await;
+    let mut savepoint = tx.begin().await.unwrap();
+    let refused = bed.outbox.enqueue(&mut savepoint, &message("a")).await.unwrap_err();
+    savepoint.rollback().await.unwrap();
+    tx.commit().await.unwrap();
+    let fetched = bed.store.fetch(&crate::support::fetch_all()).await.unwrap_err();
+    for (error, doing) in
+        [(&refused as &dyn std::error::Error, "enqueueing"), (&fetched, "fetching")]
+    {
+        let told = outbox_core::Reason::of(error).to_string();
+        assert!(told.starts_with(doing) && told.contains("outbox"), "{told}");
+    }
+    assert!(!refused.is_retryable());
+    let changed = format!("SELECT generation FROM {}", bed.table("_partition"));
+    assert_eq!(DB::number(bed.pool(), format!("{changed} WHERE partition_no = 0")).await, 7);
+    bed.execute(format!("ALTER TABLE {away} RENAME TO {}", to(&kept))).await;
+    bed.enqueue(&["b"]).await;
+    assert_eq!(keys(&bed.all().await), ["b"]);
 }
 
 async fn ten_thousand_messages_keep_their_order<DB: Kind>(bed: Bed<DB>) {

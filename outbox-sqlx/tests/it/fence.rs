@@ -37,8 +37,8 @@ async fn a_zombie_changes_nothing<DB: Kind>(bed: Bed<DB>) {
     assert_eq!(bed.all().await, rows);
 }
 
-/// A verdict waits for a lock on its row while another relay takes the partition over: once that
-/// has been reported, the verdict must change nothing any more.
+/// FAILURES row 10: a verdict waits for a lock on its row while another relay takes the partition
+/// over. Once that has been reported, the verdict must change nothing any more.
 ///
 /// Seen to fail with the lease rows read without a lock (on PostgreSQL no `FOR SHARE`, on MariaDB
 /// no `LOCK IN SHARE MODE`): the take-over was reported at once, and the verdict written after it.

@@ -52,6 +52,7 @@ async fn a_lease_is_taken_renewed_and_given_up<DB: Kind>(bed: Bed<DB>) {
     assert_eq!(bed.lease(one, &[]).await.leases, report.leases);
 }
 
+/// FAILURES row 15. Seen to fail with a lease that is live as long as it has an owner.
 async fn a_lease_that_ran_out_can_be_taken<DB: Kind>(bed: Bed<DB>) {
     let (one, two) = (relay(), relay());
     let short =
@@ -67,6 +68,7 @@ async fn a_lease_that_ran_out_can_be_taken<DB: Kind>(bed: Bed<DB>) {
     assert_eq!(epochs(&report), [2, 2, 1, 1], "who was not replaced goes on under its epoch");
 }
 
+/// FAILURES row 21. Seen to fail with a lease that is live however far ahead it ends.
 async fn a_clock_set_back_keeps_nobody_alive<DB: Kind>(bed: Bed<DB>) {
     let (one, two) = (relay(), relay());
     bed.lease(one, &[0, 1, 2, 3]).await;
@@ -84,7 +86,7 @@ async fn a_clock_set_back_keeps_nobody_alive<DB: Kind>(bed: Bed<DB>) {
     assert_eq!(report.relays.iter().map(|relay| relay.id).collect::<Vec<_>>(), [two]);
 }
 
-/// Seen to fail with `expires_at <= now + ttl`, as it was once.
+/// FAILURES row 21. Seen to fail with `expires_at <= now + ttl`, as it was once.
 async fn a_clock_set_back_a_little_ends_no_lease<DB: Kind>(bed: Bed<DB>) {
     let (one, two) = (relay(), relay());
     let request = LeaseRequest { ttl: Duration::from_mins(1), ..lease_request(one, &[0, 1, 2, 3]) };

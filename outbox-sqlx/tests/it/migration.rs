@@ -1,7 +1,8 @@
 //! Migrations.
 
-use outbox_core::{StoreError, StoreErrorKind};
+use outbox_core::{Reason, StoreError, StoreErrorKind};
 use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, script};
+use sqlx::{MySqlPool, PgPool, Pool, SqlitePool};
 
 use crate::support::{
     Bed, Kind, Place, for_every_database, keys, mariadb_place, message, newest_postgres_place,
@@ -126,6 +127,32 @@ async fn the_printed_script_does_the_same<DB: Kind>(place: Place<DB>) {
     assert_eq!(DB::number(bed.pool(), format!("SELECT count(*) FROM {lease}")).await, 4);
 }
 
+/// A service waits for a database that is away, and not for one that refuses it.
+#[tokio::test]
+async fn a_database_that_is_away_is_told_from_one_that_refuses() {
+    async fn fails<DB: Kind>(pool: Pool<DB>, wanted: StoreErrorKind) {
+        for result in [Outbox::migrate(&pool).await, Outbox::open(&pool).await.map(|_| ())] {
+            let error = result.unwrap_err();
+            assert_eq!(error.is_retryable(), wanted == StoreErrorKind::Unavailable);
+            let Error::Outbox(error) = error else { panic!("another error: {error:?}") };
+            let told = Reason::of(&error).to_string();
+            assert_eq!(error.kind(), wanted, "{told}");
+            assert!(told.starts_with("connecting failed") && !told.contains("canary"), "{told}");
+        }
+    }
+    let nobody_listens = |scheme: &str| format!("{scheme}://canary:canary@127.0.0.1:1/d");
+    let away = StoreErrorKind::Unavailable;
+    fails(PgPool::connect_lazy(&nobody_listens("postgres")).unwrap(), away).await;
+    fails(MySqlPool::connect_lazy(&nobody_listens("mysql")).unwrap(), away).await;
+    fails(SqlitePool::connect_lazy("sqlite:/no/such/directory/test.db").unwrap(), away).await;
+    let place = postgres_place().await;
+    let options = (*place.pool.connect_options()).clone().password("canary");
+    fails(PgPool::connect_lazy_with(options), StoreErrorKind::Other).await;
+    let place = mariadb_place().await;
+    let options = (*place.pool.connect_options()).clone().password("canary");
+    fails(MySqlPool::connect_lazy_with(options), StoreErrorKind::Other).await;
+}
+
 fn dialect<DB: Database>() -> outbox_sqlx::Dialect {
     match DB::NAME {
         "PostgreSQL" => outbox_sqlx::Dialect::Postgres,
@@ -180,7 +207,7 @@ async fn new_files_are_migrated_by_many_at_once() {
         for _ in 0..8 {
             let options = (*place.pool.connect_options()).clone();
             running.spawn(async move {
-                let pool = sqlx::SqlitePool::connect_lazy_with(options);
+                let pool = SqlitePool::connect_lazy_with(options);
                 Outbox::migrate(&pool).await
             });
         }
@@ -198,7 +225,7 @@ async fn an_outbox_stays_where_it_was_found() {
     let pool = |bed: &Bed<sqlx::Postgres>| {
         let schema = bed.place.names.schema.as_ref().unwrap();
         let options = (*bed.pool().connect_options()).clone();
-        sqlx::PgPool::connect_lazy_with(options.options([("search_path", schema.as_str())]))
+        PgPool::connect_lazy_with(options.options([("search_path", schema.as_str())]))
     };
     let outbox = Outbox::open(&pool(&here)).await.unwrap();
     assert_eq!(outbox.names(), &here.place.names);

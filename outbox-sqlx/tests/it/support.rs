@@ -63,9 +63,17 @@ pub(crate) trait Kind: Database {
 
     async fn sql(pool: &Pool<Self>, sql: String) -> Result<u64, sqlx::Error>;
 
-    async fn number(pool: &Pool<Self>, sql: String) -> i64;
+    async fn ask(pool: &Pool<Self>, sql: String) -> Result<i64, sqlx::Error>;
 
-    async fn raw(connection: &mut Self::Connection, sql: &str);
+    async fn try_raw(connection: &mut Self::Connection, sql: &str) -> Result<(), sqlx::Error>;
+
+    async fn number(pool: &Pool<Self>, sql: String) -> i64 {
+        Self::ask(pool, sql).await.unwrap()
+    }
+
+    async fn raw(connection: &mut Self::Connection, sql: &str) {
+        Self::try_raw(connection, sql).await.unwrap();
+    }
 }
 
 macro_rules! kind {
@@ -78,12 +86,15 @@ macro_rules! kind {
                 Ok(done.rows_affected())
             }
 
-            async fn number(pool: &Pool<Self>, sql: String) -> i64 {
-                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
+            async fn ask(pool: &Pool<Self>, sql: String) -> Result<i64, sqlx::Error> {
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await
             }
 
-            async fn raw(connection: &mut Self::Connection, sql: &str) {
-                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
+            async fn try_raw(
+                connection: &mut Self::Connection,
+                sql: &str,
+            ) -> Result<(), sqlx::Error> {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
             }
         }
     };
