@@ -1,4 +1,7 @@
 //! Every store with every publisher: what was committed arrives, in order, and nothing else.
 
-mod end_to_end;
+mod brokers;
+mod databases;
+mod files;
+mod run;
 mod urls;

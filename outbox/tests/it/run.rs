@@ -1,0 +1,158 @@
+//! Writers commit and roll back while two relays publish; then a judge compares.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use outbox::sqlx::{Database, Outbox};
+use outbox::{Admin as _, CancellationToken, Ending, Message, Relay, Stats};
+use outbox_testkit::history::{Bounds, History};
+use sqlx::Pool;
+use uuid::Uuid;
+
+use crate::databases::Bed;
+
+/// Where the messages go.
+pub(crate) struct Target {
+    /// As publishers take it.
+    pub(crate) url: String,
+    pub(crate) topic: String,
+}
+
+/// What happens while the writers write.
+pub(crate) trait Disturbance: Sync {
+    /// Goes on until it is dropped.
+    fn go_on(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// So many transactions have been committed.
+    fn committed(&self, transactions: u64) {
+        let _ = transactions;
+    }
+}
+
+pub(crate) struct Calm;
+
+impl Disturbance for Calm {}
+
+/// What is written. Every fifth transaction rolls back.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) transactions: u64,
+    pub(crate) messages_each: u64,
+    /// Of each writer.
+    pub(crate) keys: u64,
+}
+
+const WRITERS: u64 = 4;
+
+impl Load {
+    pub(crate) fn committed(&self) -> u64 {
+        self.transactions / 5 * 4
+    }
+}
+
+/// What was written, once nothing of it waits any more.
+pub(crate) struct Written {
+    load: Load,
+    history: History,
+    stats: Stats,
+}
+
+impl Written {
+    /// Compares it with what arrived: the ids, those of a key in their order.
+    pub(crate) fn judge(mut self, arrived: Vec<Uuid>, bounds: Bounds) {
+        self.history.remaining(self.stats.depth);
+        for id in arrived {
+            self.history.accepted(id);
+        }
+        let report = self.history.check(&bounds);
+        report.assert_passed();
+        let committed = self.load.committed() * self.load.messages_each;
+        assert_eq!((report.committed, self.stats.dead), (committed, 0));
+    }
+}
+
+/// The relays have a pool of their own, so that a test can tell their connections.
+pub(crate) async fn run<DB: Database>(
+    bed: &Bed<DB>,
+    relay_pool: &Pool<DB>,
+    target: &Target,
+    load: Load,
+    disturbance: &impl Disturbance,
+) -> Written {
+    let outbox = Outbox::builder().names(bed.names.clone()).open(&bed.pool).await.unwrap();
+    let relayed = Outbox::builder().names(bed.names.clone()).waker(outbox.waker().clone());
+    let relayed = relayed.open(relay_pool).await.unwrap();
+    let stop = CancellationToken::new();
+    let relays: Vec<_> = [relay(&relayed, target).await, relay(&relayed, target).await]
+        .into_iter()
+        .map(|relay| {
+            let stop = stop.clone();
+            tokio::spawn(async move { relay.run(stop).await })
+        })
+        .collect();
+
+    let ledger = Ledger { history: Mutex::new(History::new()), committed: AtomicU64::new(0) };
+    let writers = (0..WRITERS)
+        .map(|writer| write(&outbox, &bed.pool, &ledger, load, writer, &target.topic, disturbance));
+    tokio::select! {
+        _ = futures::future::join_all(writers) => {}
+        () = disturbance.go_on() => unreachable!("it goes on until it is dropped"),
+    }
+    let store = outbox.store().await.unwrap();
+    let patience = Instant::now() + Duration::from_mins(3);
+    while store.stats().await.unwrap().depth > 0 && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    for relay in relays {
+        assert_eq!(relay.await.unwrap(), Ending::Clean);
+    }
+
+    let stats = store.stats().await.unwrap();
+    Written { load, history: ledger.history.into_inner().unwrap(), stats }
+}
+
+async fn relay<DB: Database>(outbox: &Outbox<DB>, target: &Target) -> Relay {
+    let publisher = outbox::connect_publisher(&target.url).await.unwrap();
+    let store = Arc::new(outbox.store().await.unwrap());
+    Relay::builder(store, publisher).waker(outbox.waker()).build().unwrap()
+}
+
+/// What the writers know.
+struct Ledger {
+    history: Mutex<History>,
+    committed: AtomicU64,
+}
+
+async fn write<DB: Database>(
+    outbox: &Outbox<DB>,
+    pool: &Pool<DB>,
+    ledger: &Ledger,
+    load: Load,
+    writer: u64,
+    topic: &str,
+    disturbance: &impl Disturbance,
+) {
+    let history = || ledger.history.lock().unwrap();
+    for number in (writer..load.transactions).step_by(usize::try_from(WRITERS).unwrap()) {
+        // A key belongs to one writer, so that the order of its commits is known from outside.
+        let key = format!("key-{writer}-{}", number % load.keys);
+        let mut tx = outbox.begin(pool).await.unwrap();
+        for event in 0..load.messages_each {
+            let message = Message::json(topic, &(number, event)).key(&key).build().unwrap();
+            history().inserting(number, &message);
+            tx.emit(message).unwrap();
+        }
+        if number % 5 == 0 {
+            tx.rollback().await.unwrap();
+            history().rolled_back(number);
+        } else {
+            tx.commit().await.unwrap();
+            history().committed(number);
+            disturbance.committed(ledger.committed.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    }
+}
