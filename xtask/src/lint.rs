@@ -1,15 +1,18 @@
 //! `cargo xtask lint`: all that can be said of the code without running it.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
-use crate::{house, process};
+use crate::{house, process, tool};
 
 type Check = fn() -> Result<()>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("formatting", formatting),
     ("clippy", clippy),
     ("documentation", documentation),
+    ("each feature alone", features),
     ("house rules", house::check),
     ("dependencies", dependencies),
 ];
@@ -45,10 +48,15 @@ fn documentation() -> Result<()> {
     process::run(process::cargo().args(everything).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
+/// What a user picks must build without what he doesn't.
+fn features() -> Result<()> {
+    let mut hack = Command::new(tool::find("cargo-hack", "0.6.46")?);
+    hack.current_dir(process::workspace()).args(["hack", "check", "--workspace", "--quiet"]);
+    process::run(hack.args(["--each-feature", "--exclude", "xtask", "--exclude", "examples"]))
+}
+
 fn dependencies() -> Result<()> {
-    if process::find("cargo-deny").is_none() {
-        println!("skipped: cargo-deny isn't installed (`cargo install cargo-deny --locked`)");
-        return Ok(());
-    }
-    process::run(process::cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+    let mut deny = Command::new(tool::find("cargo-deny", "0.20.2")?);
+    deny.current_dir(process::workspace()).args(["deny", "check"]);
+    process::run(deny.args(["bans", "licenses", "sources"]))
 }

@@ -12,6 +12,7 @@ mod lint;
 mod process;
 mod services;
 mod test;
+mod tool;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,9 @@
 //! Each is a function from what it looks at to the sentences that say what is wrong. The tests run them over this
 //! workspace, and over an example that breaks them.
 
+mod claims;
+mod clients;
+mod failures;
 mod imports;
 mod layout;
 mod purity;
@@ -18,16 +21,19 @@ use self::workspace::Workspace;
 
 type Rule = fn(&House) -> Vec<String>;
 
-const RULES: [(&str, Rule); 8] = [
+const RULES: [(&str, Rule); 11] = [
     ("crates import only what lies below them", |house| imports::check(&house.workspace.crates)),
     ("the core's tree has no database and no broker", |house| {
         imports::check_core(&house.workspace)
     }),
+    ("each adapter brings its own client, and no other", |_| clients::check()),
     ("adapters have the same files", |house| {
         layout::check(&house.workspace.crates, &house.sources)
     }),
     ("files are short", |house| source::check_length(&house.sources)),
+    ("documents name tests that exist", |house| claims::check(&house.sources)),
     ("nothing is left for later", |house| words::check(&house.sources)),
+    ("each failure is named by a test", |house| failures::check(&house.sources)),
     ("the relay machine has no clock, no I/O, no chance", |house| purity::check(&house.sources)),
     ("the promised Rust version suffices", |house| versions::check_rust(&house.workspace)),
     ("one version of what matters, nothing banned", |house| {

@@ -1,10 +1,16 @@
 //! What is measured and simulated, in a release build.
 
 mod bare;
+mod brokers;
 mod counting;
 mod drain;
+mod figures;
 mod latency;
+mod load;
 mod memory;
+mod publish;
+mod relay;
+mod relaying;
 mod simulate;
 mod target;
 
@@ -25,6 +31,10 @@ enum Bench {
     Drain(drain::DrainArgs),
     /// From commit to publish in one process, and what an idle relay costs.
     Latency(latency::LatencyArgs),
+    /// How fast each adapter publishes, against the same client without it.
+    Publish(publish::PublishArgs),
+    /// How fast one relay gets messages from a database to each broker.
+    Relay(relay::RelayArgs),
 }
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
@@ -32,5 +42,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match &args.bench {
         Bench::Drain(args) => runtime.block_on(drain::run(args)),
         Bench::Latency(args) => runtime.block_on(latency::run(args)),
+        Bench::Publish(args) => runtime.block_on(publish::run(args)),
+        Bench::Relay(args) => runtime.block_on(relay::run(args)),
     }
 }

@@ -203,7 +203,7 @@ fn home(service: &dyn Service) -> Home {
 }
 
 /// Outside the repository: the servers' own users must be able to enter it, also when the clone is below `/root`.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     std::env::var_os("OUTBOX_SERVICES_DIR")
         .map_or_else(|| PathBuf::from("/var/tmp/outbox-services"), PathBuf::from)
 }
