@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use outbox_core::{Message, Outcome, Reason};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -120,9 +120,9 @@ impl<'a> Call<'a> {
 
     /// Hands everything over. What isn't accepted is reported as failed.
     pub(crate) fn send(&self, client: &mut Client) -> Vec<(usize, Code)> {
-        let mut refused = Vec::new();
+        let (mut refused, now) = (Vec::new(), SystemTime::now());
         for (index, topic) in &self.items {
-            if let Err(code) = client.send(&self.batch[*index], topic, *index) {
+            if let Err(code) = client.send(&self.batch[*index], topic, *index, now) {
                 refused.push((*index, code));
             }
         }

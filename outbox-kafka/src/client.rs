@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use outbox_core::Message;
 use rdkafka::client::ClientContext;
@@ -93,8 +93,9 @@ impl Client {
         message: &Message,
         topic: &str,
         index: usize,
+        now: SystemTime,
     ) -> Result<(), Code> {
-        let sent = self.native().send(mapping::record(message, topic, index));
+        let sent = self.native().send(mapping::record(message, topic, index, now));
         sent.map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(Code::InvalidArgument))?;
         self.waiting += 1;
         Ok(())

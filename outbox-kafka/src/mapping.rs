@@ -9,12 +9,15 @@ use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
-/// The record of `message` in the Kafka topic `topic`, which carries `index` to its report.
+/// The record of `message` in the Kafka topic `topic`, which carries `index` to its report. It was
+/// made `now` at the latest.
 pub(crate) fn record<'a>(
     message: &'a Message,
     topic: &'a str,
     index: usize,
+    now: SystemTime,
 ) -> BaseRecord<'a, [u8], [u8], usize> {
     let mut headers = OwnedHeaders::new_with_capacity(message.headers().len() + 4);
     for (key, value) in all_headers(message) {
@@ -22,7 +25,7 @@ pub(crate) fn record<'a>(
     }
     let mut record = BaseRecord::with_opaque_to(topic, index)
         .payload(message.payload().as_ref())
-        .timestamp(timestamp(message, SystemTime::now()))
+        .timestamp(timestamp(message, now))
         .headers(headers);
     record.key = message.key().map(str::as_bytes);
     record
@@ -99,7 +102,17 @@ fn moment(millis: i64) -> SystemTime {
 fn wire_size(message: &Message) -> usize {
     /// The lengths and deltas of a record in the second version of the format.
     const OVERHEAD: usize = 36;
-    let headers = all_headers(message).map(|(name, value)| sized(name.len()) + sized(value.len()));
+    let micros = broker::created_at_micros(message);
+    // As in `all_headers`, but that nothing is written only to be measured.
+    let ours = [
+        (MESSAGE_ID, Some(Hyphenated::LENGTH)),
+        (MESSAGE_TYPE, message.message_type().map(str::len)),
+        (CONTENT_TYPE, Some(message.content_type().len())),
+        (CREATED_AT, Some(1 + micros.checked_ilog10().unwrap_or(0) as usize)),
+    ];
+    let ours = ours.into_iter().filter_map(|(name, value)| Some((name.len(), value?)));
+    let theirs = message.headers().iter().map(|(name, value)| (name.len(), value.len()));
+    let headers = ours.chain(theirs).map(|(name, value)| sized(name) + sized(value));
     OVERHEAD + message.key().map_or(0, str::len) + message.payload().len() + headers.sum::<usize>()
 }
 
@@ -132,7 +145,7 @@ mod tests {
         config.max_message_bytes = u32::try_from(bytes).unwrap();
         let mut client =
             Client::start(&options::producer(&config, None), &Living::default()).unwrap();
-        client.send(message, "orders", 0)
+        client.send(message, "orders", 0, SystemTime::now())
     }
 
     #[test]
@@ -144,7 +157,9 @@ mod tests {
         for size in [0, 1, 63, 64, 127, 128, 8_191, 8_192] {
             full = full.header(format!("h{size}"), "v".repeat(size));
         }
-        for message in [bare, full.build().unwrap()] {
+        let ancient =
+            Message::bytes("orders", vec![0; 2_000]).created_at(UNIX_EPOCH).build().unwrap();
+        for message in [bare, full.build().unwrap(), ancient] {
             let bytes = wire_size(&message);
             assert_eq!(send(&message, bytes), Ok(()));
             assert_eq!(send(&message, bytes - 1), Err(Code::MessageSizeTooLarge));

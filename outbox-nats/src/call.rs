@@ -156,7 +156,8 @@ impl<'a> Call<'a> {
         let mut passed_over = HashSet::new();
         self.unsent.iter().position(|Unsent { subject, message, .. }| {
             let has_room = self.subjects[*subject].has_room(permits);
-            let may_go = has_room && !message.key().is_some_and(|key| passed_over.contains(key));
+            let follows = || message.key().is_some_and(|key| passed_over.contains(key));
+            let may_go = has_room && (passed_over.is_empty() || !follows());
             if !may_go {
                 passed_over.extend(message.key());
             }

@@ -43,9 +43,12 @@ pub(crate) fn by_subjects(
     answering: &Answering,
     messages: impl IntoIterator<Item = (usize, Outgoing)>,
 ) -> (VecDeque<Unsent>, Vec<Subject>) {
-    let (mut places, mut subjects) = (HashMap::new(), Vec::new());
+    let (mut places, mut subjects) = (HashMap::new(), Vec::<Subject>::new());
     let with_place = |(index, message): (usize, Outgoing)| {
-        let place = places.get(message.subject.as_str()).copied();
+        // Mostly there is only one.
+        let is_last = subjects.last().is_some_and(|last| last.name == message.subject);
+        let last = is_last.then(|| subjects.len() - 1);
+        let place = last.or_else(|| places.get(message.subject.as_str()).copied());
         let subject = place.unwrap_or_else(|| {
             let (name, is_known) = (message.subject.clone(), answering.knows(&message.subject));
             places.insert(name.clone(), subjects.len());

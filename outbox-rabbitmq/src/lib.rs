@@ -83,8 +83,7 @@
 //!
 //! All publishes share one connection; each has a channel of its own while it runs. What was
 //! handed to the client can't be taken back from it: when a publish ends or is dropped before
-//! the broker is known to have read all of it, the connection is cut, so that nothing is sent later
-//! than the moment that the client's own thread takes to close the socket.
+//! the broker is known to have read all of it, the connection is reset, so that nothing is sent later.
 //! Publishes that run beside it become unknown and the next one connects anew: to the same server,
 //! or if that can't be reached, to the next of [`servers`](RabbitMqConfig::servers). If the broker was
 //! blocking, an empty message to no queue first asks whether it still does.

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Cuts a connection at once: after [`cut`](Self::cut) not one more byte enters the socket. Closing
-/// by the protocol would first send all that waits in the client's queues.
+/// Cuts a connection at once: after [`cut`](Self::cut) not one more byte leaves. Closing by the
+/// protocol would first send all that waits in the client's queues, and in the kernel's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Socket(Arc<Mutex<State>>);
 
@@ -46,7 +46,10 @@ impl Socket {
     pub(crate) fn cut(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Held(stream) = &*state {
-            // It fails only if the connection is gone already.
+            // Resets the connection and drops what the kernel hasn't sent yet. Where a system
+            // can't, that happens when the client closes the last descriptor.
+            let _ = rustix::net::connect_unspec(stream);
+            // The client's thread sees the end of the stream. It fails only if it is there already.
             let _ = stream.shutdown(Shutdown::Both);
         }
         *state = State::Cut;

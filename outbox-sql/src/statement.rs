@@ -62,8 +62,14 @@ pub enum Value {
 pub type Row = Vec<Value>;
 
 impl Value {
-    /// Text that came back as bytes: [`Value::Text`] if it is UTF-8, else [`Value::Bytes`].
-    pub fn from_text_bytes(bytes: &[u8]) -> Self {
+    /// Text that came back as bytes: [`Value::Text`] if it is UTF-8, else [`Value::Bytes`]. Most
+    /// rows say the same as the row `above`: then they share one text.
+    pub fn from_text_bytes(bytes: &[u8], above: Option<&Self>) -> Self {
+        if let Some(Self::Text(text)) = above
+            && text.as_bytes() == bytes
+        {
+            return Self::Text(Arc::clone(text));
+        }
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.into()),
             Err(_) => Self::Bytes(Bytes::copy_from_slice(bytes)),

@@ -78,12 +78,16 @@ macro_rules! same_for_every_database {
             use futures::TryStreamExt as _;
 
             let query = prepare(statement).map_err(Self::error)?;
-            let rows = query.fetch(connection).and_then(|row| {
+            let mut fetched = query.fetch(connection);
+            let mut rows = Vec::new();
+            while let Some(row) = fetched.try_next().await.map_err(Self::error)? {
+                let above: Option<&outbox_sql::Row> = rows.last();
                 let columns = statement.columns.iter().enumerate();
-                let row = columns.map(|(index, kind)| get(&row, index, *kind)).collect();
-                std::future::ready(row)
-            });
-            rows.try_collect().await.map_err(Self::error)
+                let values = columns
+                    .map(|(index, kind)| get(&row, index, *kind, above.map(|above| &above[index])));
+                rows.push(values.collect::<Result<_, _>>().map_err(Self::error)?);
+            }
+            Ok(rows)
         }
     };
     (prepare $database:ty) => {

@@ -47,10 +47,12 @@ fn bind(arguments: &mut PgArguments, value: &Value) -> Result<(), BoxDynError> {
     }
 }
 
-fn get(row: &PgRow, index: usize, kind: Type) -> Result<Value, sqlx::Error> {
+fn get(row: &PgRow, index: usize, kind: Type, above: Option<&Value>) -> Result<Value, sqlx::Error> {
     let value = match kind {
         Type::Int => row.try_get_unchecked::<Option<i64>, _>(index)?.map(Value::Int),
-        Type::Text => row.try_get_unchecked::<Option<&[u8]>, _>(index)?.map(Value::from_text_bytes),
+        Type::Text => row
+            .try_get_unchecked::<Option<&[u8]>, _>(index)?
+            .map(|bytes| Value::from_text_bytes(bytes, above)),
         Type::Bytes => row
             .try_get_unchecked::<Option<&[u8]>, _>(index)?
             .map(|bytes| Value::Bytes(bytes.to_vec().into())),
