@@ -10,6 +10,7 @@ pub mod broker;
 #[cfg(feature = "tokio")]
 mod driver;
 mod error;
+mod event;
 mod limits;
 mod message;
 mod partition;
@@ -20,8 +21,9 @@ mod store;
 
 pub use admin::{Admin, DeadFilter, DeadLetter, PartitionStats, Stats};
 #[cfg(feature = "tokio")]
-pub use driver::{Ending, Health, Observer, Relay, RelayBuilder, Waker};
+pub use driver::{Ending, Health, Observer, Relay, RelayBuilder, WakeOnDrop, Waker};
 pub use error::{StoreError, StoreErrorKind};
+pub use event::{Event, IntoMessage, json};
 pub use limits::{InvalidMessage, Limits};
 pub use message::{Message, MessageBuilder, MessageParts};
 pub use partition::Partition;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{InvalidMessage, Limits};
+use crate::{Event, InvalidMessage, Limits, json};
 
 /// A message on its way from a database to a broker.
 ///
@@ -61,10 +61,16 @@ impl Message {
     ///
     /// If serialising fails, [`MessageBuilder::build`] says so.
     pub fn json(topic: impl Into<Arc<str>>, event: &impl Serialize) -> MessageBuilder {
-        let payload = serde_json::to_vec(event)
-            .map(Bytes::from)
-            .map_err(|error| InvalidMessage::Serialize { reason: error.to_string() });
-        MessageBuilder::new(topic.into(), payload, "application/json")
+        MessageBuilder::new(topic.into(), json(event), "application/json")
+    }
+
+    /// Starts a message of what `event` says of itself.
+    pub fn event(event: &impl Event) -> MessageBuilder {
+        let (topic, content_type) = (event.topic().into(), event.content_type());
+        let mut builder = MessageBuilder::new(topic, event.payload(), content_type);
+        builder.parts.key = event.key().map(Into::into);
+        builder.parts.message_type = event.message_type().map(Into::into);
+        builder
     }
 
     /// Takes parts as a store has read them, without checking them again: what stands in the
@@ -165,11 +171,7 @@ pub struct MessageBuilder {
 }
 
 impl MessageBuilder {
-    fn new(
-        topic: Arc<str>,
-        payload: Result<Bytes, InvalidMessage>,
-        content_type: &'static str,
-    ) -> Self {
+    fn new(topic: Arc<str>, payload: Result<Bytes, InvalidMessage>, content_type: &str) -> Self {
         let parts = MessageParts {
             id: Uuid::now_v7(),
             topic,

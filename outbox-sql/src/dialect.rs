@@ -33,6 +33,17 @@ impl Dialect {
         }
     }
 
+    /// Whether what the database says with this code may quote a value: PostgreSQL's data exceptions
+    /// and what a trigger raises; MySQL's incorrect values and JSON.
+    pub(crate) fn quotes_values(self, code: &str) -> bool {
+        match self {
+            Self::Postgres => code.starts_with("22") || code == "P0001",
+            Self::MySql => matches!(code, "1292" | "1366" | "1367" | "1411" | "1644" | "3140"),
+            // What a trigger raises.
+            Self::Sqlite => code == "1811",
+        }
+    }
+
     /// The moment at which the expression is evaluated. Never that of the transaction's start:
     /// after waiting for a lock it would be in the past.
     pub(crate) fn now(self) -> &'static str {

@@ -68,6 +68,29 @@ impl DriverError {
         Self { kind: dialect.classify(&code), code: Some(code), source: source.into() }
     }
 
+    /// What the database returned as text, without the details in which some quote the row: of the
+    /// `message` of a refused `constraint` only its name is kept.
+    pub fn said(
+        dialect: Dialect,
+        code: Option<String>,
+        message: &str,
+        constraint: Option<&str>,
+    ) -> Self {
+        let said = match (&code, constraint) {
+            (Some(code), _) if dialect.quotes_values(code) => {
+                "a value is refused, and the message would quote it".to_owned()
+            }
+            // A duplicate's message quotes it on MySQL.
+            (_, Some(kind)) => format!("a constraint refused a row ({kind})"),
+            (_, None) => message.to_owned(),
+        };
+        let said = DatabaseMessage(said);
+        match code {
+            Some(code) => Self::database(dialect, code, said),
+            None => Self::other(said),
+        }
+    }
+
     /// The connection couldn't be made, or broke.
     pub fn connection(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: DriverErrorKind::Connection, code: None, source: source.into() }
@@ -104,3 +127,8 @@ impl DriverError {
         }
     }
 }
+
+/// What a database said, without the details in which some quote the row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseMessage(String);

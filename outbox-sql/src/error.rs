@@ -1,61 +1,61 @@
-//! From a driver's error to the store's.
+//! What can fail where messages are enqueued, whatever the ORM.
 
-use outbox_core::{StoreError, StoreErrorKind};
+use outbox_core::{InvalidMessage, StoreError, StoreErrorKind};
 
 use crate::{DriverError, DriverErrorKind};
 
-/// Why an operation stopped.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Driver(DriverError),
-    Store(StoreError),
+/// An error of an ORM's outbox. It shows neither payloads nor passwords.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The message can't be stored. Nothing was written, and the transaction stays usable.
+    #[error("the message can't be stored")]
+    Message(#[from] InvalidMessage),
+    /// Enqueueing outside a transaction: the message would be stored though the change that it
+    /// tells of may fail. Nothing was written.
+    #[error(
+        "this needs a transaction that the ORM knows of; in one begun by hand, enqueue with \
+         `enqueue_in_raw_transaction`"
+    )]
+    NoTransaction,
+    /// The transaction isn't open any more, or never was: the server has rolled it back by itself,
+    /// as after a deadlock on MySQL or a full disk on SQLite, or MySQL has committed it before data
+    /// definition. Nothing was enqueued. Whether to do it again depends on which it was.
+    #[error(
+        "the database has ended the transaction: it was rolled back after an error, or committed \
+         by data definition"
+    )]
+    TransactionEnded,
+    /// The outbox isn't there, has another version, or can't be used.
+    #[error("the outbox can't be used")]
+    Outbox(#[from] StoreError),
+    /// The database URL can't be read.
+    #[error("the database URL can't be read")]
+    Url,
+    /// The database failed or refused.
+    #[error("{context} failed")]
+    Database {
+        /// What was being done.
+        context: &'static str,
+        /// What the database said.
+        source: DriverError,
+    },
 }
 
-impl From<DriverError> for Failure {
-    fn from(error: DriverError) -> Self {
-        Self::Driver(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl Failure {
-    /// Other transactions came between; doing it again may help.
-    pub(crate) fn conflict(what: &'static str) -> Self {
-        Self::Driver(DriverError::conflict(what))
+impl Error {
+    /// The database failed while doing what `context` says.
+    pub fn database(context: &'static str, source: DriverError) -> Self {
+        Self::Database { context, source }
     }
 
-    pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Driver(error) if error.kind() == DriverErrorKind::Conflict)
-    }
-
-    /// The error to return for an operation called `what`.
-    pub(crate) fn into_store_error(self, what: &str) -> StoreError {
+    /// Whether the same transaction, done again from its start, may succeed.
+    pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store(error) => error,
-            Self::Driver(error) => {
-                let kind = match error.kind() {
-                    DriverErrorKind::Connection => StoreErrorKind::Unavailable,
-                    DriverErrorKind::Conflict => StoreErrorKind::Conflict,
-                    DriverErrorKind::Other => StoreErrorKind::Other,
-                };
-                StoreError::with_source(kind, format!("{what} failed"), error)
+            Self::Message(_) | Self::NoTransaction | Self::TransactionEnded | Self::Url => false,
+            Self::Outbox(error) => {
+                matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
             }
+            Self::Database { source, .. } => source.kind() != DriverErrorKind::Other,
         }
     }
-}
-
-/// What a database holds that it can't hold, or doesn't hold that it must.
-pub(crate) fn schema(context: impl Into<String>) -> Failure {
-    Failure::Store(StoreError::new(StoreErrorKind::Schema, context))
-}
-
-/// The server is a standby or set to read only. That may pass, by a fail-over.
-pub(crate) fn standby() -> Failure {
-    let context = "the database refuses writes: it is a standby, or set to read only";
-    Failure::Store(StoreError::new(StoreErrorKind::Unavailable, context))
 }

@@ -8,7 +8,7 @@ mod sqlite;
 use async_trait::async_trait;
 use outbox_core::{FetchRequest, Page, PartitionRead, TxId};
 
-use crate::error::{Failure, schema, standby};
+use crate::failure::{Failure, schema, standby};
 use crate::row::{Columns, STORED, join};
 use crate::slot::Operation;
 use crate::store::Context;

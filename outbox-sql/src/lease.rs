@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use outbox_core::{Epoch, Lease, LeaseReport, LeaseRequest, LiveRelay, Partition, RelayId, TxId};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::row::{Columns, micros};
 use crate::slot::{Operation, begin_write};
 use crate::statement::Sql;

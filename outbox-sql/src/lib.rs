@@ -1,9 +1,8 @@
 //! All SQL of a transactional outbox, once, for every ORM adapter.
 //!
 //! An adapter implements [`Driver`] and [`Session`], which move statements and rows and decide
-//! nothing; [`SqlStore`] makes an [`outbox_core::Store`] and [`outbox_core::Admin`] of them.
-//! Statements are data ([`Statement`]), so that an adapter can also run the ones of
-//! [`enqueue_statements`] in a transaction of its user's.
+//! nothing; [`SqlStore`] makes an [`outbox_core::Store`] and [`outbox_core::Admin`] of them, and
+//! [`OpenOutbox`] writes messages on a [`Session`] that is a connection of the user's.
 
 mod admin;
 mod config;
@@ -11,11 +10,13 @@ mod dialect;
 mod driver;
 mod enqueue;
 mod error;
+mod failure;
 mod fetch;
 mod lease;
 mod migrate;
 mod name;
 mod open;
+mod outbox;
 mod probe;
 mod reread;
 mod row;
@@ -28,11 +29,13 @@ mod version;
 
 pub use config::StoreConfig;
 pub use dialect::Dialect;
-pub use driver::{Driver, DriverError, DriverErrorKind, Session};
+pub use driver::{DatabaseMessage, Driver, DriverError, DriverErrorKind, Session};
 pub use enqueue::enqueue_statements;
-pub use migrate::{migrate, script};
+pub use error::Error;
+pub use migrate::{migrate, migrate_on, script};
 pub use name::{Identifier, InvalidName, Names};
-pub use open::{Info, inspect};
+pub use open::{Info, inspect, inspect_on};
+pub use outbox::{OpenOutbox, OutboxConfig};
 pub use probe::Probe;
 pub use schema::VERSION;
 pub use statement::{Row, Statement, Type, Value};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::StoreError;
 
-use crate::error::{Failure, schema};
+use crate::failure::{Failure, schema};
 use crate::open::{check_count, check_server, installed, is_there, newer, number};
 use crate::schema::migrations;
 use crate::slot::{Operation, Slot, begin_write};
@@ -34,6 +34,29 @@ pub async fn migrate<D: Driver>(
     // Several processes that create one SQLite file conflict more often than they ever will later.
     let config = StoreConfig { conflict_retries: 20, ..config };
     Slot::new().run(driver, &config, &Migrate { context, names, partitions }).await
+}
+
+/// Like [`migrate`], on a connection of the user's that is in no transaction. A conflict with
+/// another migration isn't tried again.
+pub async fn migrate_on<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    names: &Names,
+    partitions: u16,
+) -> Result<(), StoreError> {
+    check_count(partitions)?;
+    let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
+    let migrate = Migrate { context: Context::new(dialect, &config), names, partitions };
+    let failed = |failure: Failure| failure.into_store_error(Migrate::NAME);
+    if dialect == Dialect::Sqlite {
+        session.run("PRAGMA journal_mode = WAL").await.map_err(|error| failed(error.into()))?;
+    }
+    let migrated = migrate.run(session).await;
+    if migrated.is_err() && dialect != Dialect::MySql {
+        // What was the matter is in the error; where no transaction is open there is none to end.
+        let _ = session.run("ROLLBACK").await;
+    }
+    migrated.map_err(failed)
 }
 
 /// The migrations as plain SQL, for a migration tool of the user's own. Run it once, in a

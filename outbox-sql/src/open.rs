@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use outbox_core::{Partition, StoreError, StoreErrorKind};
 
-use crate::error::{Failure, schema, standby};
+use crate::failure::{Failure, schema, standby};
 use crate::row::Columns;
 use crate::slot::{Operation, Slot};
 use crate::statement::Sql;
@@ -30,6 +30,17 @@ pub async fn inspect<D: Driver>(driver: &D, names: &Names) -> Result<Info, Store
     let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
     let open = Open { context: Context::new(driver.dialect(), &config), names: names.clone() };
     Slot::new().run(driver, &config, &open).await
+}
+
+/// Like [`inspect`], on a connection of the user's.
+pub async fn inspect_on<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    names: &Names,
+) -> Result<Info, StoreError> {
+    let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
+    let open = Open { context: Context::new(dialect, &config), names: names.clone() };
+    open.run(session).await.map_err(|failure| failure.into_store_error(Open::NAME))
 }
 
 /// Opening an outbox.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use outbox_core::{LaneRead, RereadRequest, StoredRow};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::fetch::bounds;
 use crate::row::{Columns, STORED, key_value, stored_columns};
 use crate::slot::Operation;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use outbox_core::{Message, MessageParts, Partition, Reason, RelayId, RowBehind, Seq, StoredRow};
 use uuid::Uuid;
 
-use crate::error::{Failure, schema};
+use crate::failure::{Failure, schema};
 use crate::{Dialect, Row, Type, Value};
 
 /// Reads one row's columns from left to right.

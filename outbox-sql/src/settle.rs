@@ -7,7 +7,7 @@ mod verdicts;
 use async_trait::async_trait;
 use outbox_core::{SettleReport, SettleRequest, TxId};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::slot::{Operation, begin_write};
 use crate::store::Context;
 use crate::{Dialect, Session};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use outbox_core::StoreError;
 use tokio::sync::Mutex;
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::{Dialect, Driver, DriverError, DriverErrorKind, Session, StoreConfig};
 
 /// One thing done on one connection, which can be done again after a conflict.

@@ -1,6 +1,6 @@
 //! Servers that are too old to hold an outbox.
 
-use crate::error::{Failure, schema};
+use crate::failure::{Failure, schema};
 use crate::row::Columns;
 use crate::statement::Sql;
 use crate::{Dialect, Session, Type};

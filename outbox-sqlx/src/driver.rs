@@ -1,6 +1,8 @@
 //! The store's own connections.
 
+use std::borrow::BorrowMut;
 use std::fmt;
+use std::marker::PhantomData;
 
 use async_trait::async_trait;
 use outbox_sql::{Dialect, Driver, DriverError, Row, Session, Statement};
@@ -53,30 +55,39 @@ impl<DB: Database> Driver for SqlxDriver<DB> {
     }
 
     async fn connect(&self) -> Result<SqlxSession<DB>, DriverError> {
-        self.options.connect().await.map(SqlxSession).map_err(DB::error)
+        self.options.connect().await.map(SqlxSession::new).map_err(DB::error)
     }
 }
 
-/// One connection of a store's.
-pub struct SqlxSession<DB: Database>(DB::Connection);
+/// One connection, a store's own or one that a user lends.
+pub struct SqlxSession<DB: Database, C = <DB as sqlx::Database>::Connection> {
+    connection: C,
+    database: PhantomData<fn() -> DB>,
+}
 
-impl<DB: Database> fmt::Debug for SqlxSession<DB> {
+impl<DB: Database, C: BorrowMut<DB::Connection>> SqlxSession<DB, C> {
+    pub(crate) fn new(connection: C) -> Self {
+        Self { connection, database: PhantomData }
+    }
+}
+
+impl<DB: Database, C> fmt::Debug for SqlxSession<DB, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SqlxSession").field(&DB::NAME).finish()
     }
 }
 
 #[async_trait]
-impl<DB: Database> Session for SqlxSession<DB> {
+impl<DB: Database, C: BorrowMut<DB::Connection> + Send> Session for SqlxSession<DB, C> {
     async fn run(&mut self, text: &str) -> Result<(), DriverError> {
-        DB::run(&mut self.0, text).await
+        DB::run(self.connection.borrow_mut(), text).await
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<u64, DriverError> {
-        DB::execute(&mut self.0, statement).await
+        DB::execute(self.connection.borrow_mut(), statement).await
     }
 
     async fn query(&mut self, statement: &Statement) -> Result<Vec<Row>, DriverError> {
-        DB::query(&mut self.0, statement).await
+        DB::query(self.connection.borrow_mut(), statement).await
     }
 }

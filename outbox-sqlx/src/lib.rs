@@ -25,6 +25,7 @@
 mod database;
 mod driver;
 mod enqueue;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod error;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -36,10 +37,10 @@ mod transaction;
 
 pub use database::Database;
 pub use driver::{SqlxDriver, SqlxSession};
-pub use enqueue::{Outbox, OutboxBuilder};
-pub use error::{DatabaseMessage, Error};
+pub use enqueue::Outbox;
 pub use outbox_sql::{
-    Dialect, Identifier, InvalidName, Names, SqlStore, StoreConfig, migrate, script,
+    DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
+    SqlStore, StoreConfig, migrate, script,
 };
 pub use transaction::OutboxTransaction;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use outbox_core::{Message, Waker};
+use outbox_core::{IntoMessage, Message};
 use sqlx::{Pool, SqlSafeStr, Transaction};
 
 use crate::{Database, Error, Outbox};
@@ -39,12 +39,11 @@ impl<DB: Database> Outbox<DB> {
 }
 
 impl<DB: Database> OutboxTransaction<'_, DB> {
-    /// Checks `message` and keeps it until [`commit`](Self::commit) stores it with the others, in
+    /// Makes and checks `message`, and keeps it until [`commit`](Self::commit) stores it with the others, in
     /// one statement. After an error the transaction stays usable. What is enqueued through the
     /// connection meanwhile comes before it: use one of the two for messages of one key.
-    pub fn emit(&mut self, message: Message) -> Result<(), Error> {
-        self.outbox.check(&message)?;
-        self.emitted.push(message);
+    pub fn emit(&mut self, message: impl IntoMessage) -> Result<(), Error> {
+        self.emitted.push(self.outbox.message(message)?);
         Ok(())
     }
 
@@ -52,7 +51,7 @@ impl<DB: Database> OutboxTransaction<'_, DB> {
     /// dropped midway, whether it committed is unknown, but they are woken.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.outbox.enqueue_all(&mut self.transaction, &self.emitted).await?;
-        let _wakes = WakeOnDrop(self.outbox.waker().clone());
+        let _wakes = self.outbox.waker().wake_on_drop();
         let committed = self.transaction.commit().await;
         committed.map_err(|error| Error::database("committing", DB::error(error)))
     }
@@ -84,14 +83,5 @@ impl<DB: Database> fmt::Debug for OutboxTransaction<'_, DB> {
             .field("outbox", &self.outbox)
             .field("emitted", &self.emitted.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Wakes when it is dropped, so also when the future around it is.
-struct WakeOnDrop(Waker);
-
-impl Drop for WakeOnDrop {
-    fn drop(&mut self) {
-        self.0.wake();
     }
 }

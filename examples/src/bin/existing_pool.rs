@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use outbox::Message;
-use outbox::sqlx::{Identifier, Names, Outbox};
+use outbox::sqlx::{Identifier, Names, Outbox, OutboxConfig};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
@@ -54,9 +54,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Its tables are named `billing_outbox…`, so that another outbox can share the database.
     let names = Names { prefix: Identifier::new("billing_outbox")?, ..Names::default() };
-    let builder = Outbox::builder().names(names).partitions(4);
-    builder.migrate(&pool).await?;
-    let shop = Shop { outbox: builder.open(&pool).await?, pool };
+    let config = OutboxConfig { partitions: 4, ..OutboxConfig::named(names) };
+    Outbox::migrate_with(&pool, &config).await?;
+    let shop = Shop { outbox: Outbox::open_with(&pool, config).await?, pool };
 
     shop.place_order(1, "ann").await?;
     let again = shop.place_order(1, "ann").await;

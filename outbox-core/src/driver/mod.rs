@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use observe::{Health, Observer};
-pub use waker::Waker;
+pub use waker::{WakeOnDrop, Waker};
 
 use crate::relay::{Event, InvalidConfig, RelayConfig};
 use crate::{Admin, Publisher, Reason, RelayId, Store};

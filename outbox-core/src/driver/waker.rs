@@ -20,8 +20,25 @@ impl Waker {
         self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// Wakes them when the guard is dropped. Held while a transaction commits, it wakes them even if
+    /// that future is dropped midway, when whether it committed is unknown.
+    pub fn wake_on_drop(&self) -> WakeOnDrop {
+        WakeOnDrop(self.clone())
+    }
+
     pub(crate) fn listen(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
+    }
+}
+
+/// Wakes relays when it is dropped; made by [`Waker::wake_on_drop`].
+#[derive(Debug)]
+#[must_use = "it wakes as soon as it is dropped"]
+pub struct WakeOnDrop(Waker);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.0.wake();
     }
 }
 

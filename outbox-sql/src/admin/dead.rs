@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::{DeadFilter, DeadLetter};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::row::{Columns, MESSAGE, join, key_value, message_columns, micros, moment};
 use crate::slot::{Operation, begin_write};
 use crate::statement::Sql;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use outbox_core::{PartitionStats, Stats};
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::row::Columns;
 use crate::slot::Operation;
 use crate::statement::Sql;

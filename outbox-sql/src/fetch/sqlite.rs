@@ -3,7 +3,7 @@
 use outbox_core::{Page, PartitionRead};
 
 use super::{Fetch, bounds};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::row::{BEHIND, Columns, STORED, behind_columns, stored_columns};
 use crate::statement::Sql;
 use crate::{Dialect, Session, Statement, Type};

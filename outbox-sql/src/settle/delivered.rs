@@ -3,7 +3,7 @@
 use outbox_core::RowRef;
 
 use super::Settle;
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::row::Columns;
 use crate::statement::{Sql, padded};
 use crate::{Dialect, Session, Statement, Type, Value};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outbox_core::{Fate, Verdict, VerdictAnswer};
 
 use super::Settle;
-use crate::error::{Failure, schema};
+use crate::failure::{Failure, schema};
 use crate::row::{Columns, micros};
 use crate::{Session, Statement, Type, Value};
 

@@ -6,7 +6,7 @@ use outbox_core::{Fate, RowRef, Verdict, VerdictAnswer};
 
 use super::Settle;
 use super::delivered::{matches, named};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::lease::by_key;
 use crate::row::{Columns, micros};
 use crate::statement::Sql;

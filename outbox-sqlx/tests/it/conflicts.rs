@@ -7,7 +7,7 @@ use std::time::Duration;
 use outbox_core::{
     Fate, Partition, RowRef, SettleRequest, Store as _, StoreErrorKind, StoredRow, VerdictAnswer,
 };
-use outbox_sqlx::{Outbox, SqlxDriver, Store, StoreConfig};
+use outbox_sqlx::{Outbox, OutboxConfig, SqlxDriver, Store, StoreConfig};
 use sqlx::{MySql, Postgres};
 use tokio::task::JoinSet;
 
@@ -38,7 +38,8 @@ async fn run_writers_and_relays<DB: Kind>(bed: Arc<Bed<DB>>, pool: Option<sqlx::
     const WRITERS: usize = 4;
     const EACH: usize = 40;
     let pool = pool.unwrap_or_else(|| bed.pool().clone());
-    let outbox = Outbox::builder().names(bed.place.names.clone()).open(&pool).await.unwrap();
+    let outbox =
+        Outbox::open_with(&pool, OutboxConfig::named(bed.place.names.clone())).await.unwrap();
     let mut tasks = JoinSet::new();
     for writer in 0..WRITERS {
         let (outbox, pool) = (outbox.clone(), pool.clone());

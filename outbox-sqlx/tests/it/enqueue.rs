@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outbox_core::{Limits, Message, Store as _};
-use outbox_sqlx::{Error, Outbox};
+use outbox_sqlx::{Error, Outbox, OutboxConfig};
 use sqlx::{Connection as _, MySql, Postgres, Sqlite};
 
 use crate::support::{Bed, Kind, for_every_database, keys, message};
@@ -25,7 +25,7 @@ for_every_database!(
 async fn outside_a_transaction_is_an_error<DB: Kind>(bed: Bed<DB>) {
     let mut connection = bed.pool().acquire().await.unwrap();
     let one = bed.outbox.enqueue(&mut connection, &message("a")).await;
-    let none = bed.outbox.enqueue_all(&mut connection, &[]).await;
+    let none = bed.outbox.enqueue_all(&mut connection, [message("a"); 0]).await;
     for result in [one, none] {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::NoTransaction) && !error.is_retryable(), "{error:?}");
@@ -88,7 +88,9 @@ async fn a_bad_message_leaves_the_transaction_usable<DB: Kind>(bed: Bed<DB>) {
     let limits = Limits { payload: 10, ..Limits::default() };
     let names = bed.place.names.clone();
     let strict =
-        Outbox::<DB>::builder().names(names).limits(limits).open(bed.pool()).await.unwrap();
+        Outbox::<DB>::open_with(bed.pool(), OutboxConfig { limits, ..OutboxConfig::named(names) })
+            .await
+            .unwrap();
     let large = Message::bytes("orders", vec![0; 11]).build().unwrap();
     let small = Message::bytes("orders", vec![0; 10]).key("small").build().unwrap();
     let mut tx = strict.begin(bed.pool()).await.unwrap();
@@ -263,7 +265,8 @@ async fn a_service_that_exhausts_its_pool_does_not_starve_the_relay<DB: Kind>(be
         .connect_with(options)
         .await
         .unwrap();
-    let outbox = Outbox::<DB>::builder().names(bed.place.names.clone()).open(&tiny).await.unwrap();
+    let outbox =
+        Outbox::<DB>::open_with(&tiny, OutboxConfig::named(bed.place.names.clone())).await.unwrap();
     let _held = tiny.acquire().await.unwrap();
     assert!(tiny.acquire().await.is_err(), "the pool is exhausted");
     let store = outbox.store().await.unwrap();

@@ -1,7 +1,7 @@
 //! Migrations.
 
 use outbox_core::{Reason, StoreError, StoreErrorKind};
-use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, script};
+use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, OutboxConfig, script};
 use sqlx::{MySqlPool, PgPool, Pool, SqlitePool};
 
 use crate::support::{
@@ -44,26 +44,26 @@ fn schema_error(result: Result<impl std::fmt::Debug, Error>) -> String {
 
 async fn it_may_run_again_but_not_with_another_count<DB: Kind>(bed: Bed<DB>) {
     bed.enqueue(&["a"]).await;
-    let builder =
-        |partitions| Outbox::<DB>::builder().names(bed.place.names.clone()).partitions(partitions);
-    builder(4).migrate(bed.pool()).await.unwrap();
+    let config =
+        |partitions| OutboxConfig { partitions, ..OutboxConfig::named(bed.place.names.clone()) };
+    Outbox::<DB>::migrate_with(bed.pool(), &config(4)).await.unwrap();
     assert_eq!(keys(&bed.all().await), ["a"]);
-    let text = schema_error(builder(8).migrate(bed.pool()).await);
+    let text = schema_error(Outbox::<DB>::migrate_with(bed.pool(), &config(8)).await);
     assert!(text.contains("has 4 partitions, which can't be changed to 8"), "{text}");
     for impossible in [0, 1025] {
-        schema_error(builder(impossible).migrate(bed.pool()).await);
+        schema_error(Outbox::<DB>::migrate_with(bed.pool(), &config(impossible)).await);
     }
-    let opened = builder(8).open(bed.pool()).await.unwrap();
+    let opened = Outbox::<DB>::open_with(bed.pool(), config(8)).await.unwrap();
     assert_eq!(opened.partitions(), 4, "the database's number holds");
     let beyond = format!("UPDATE {} SET partition_no = 4", bed.table(""));
     assert!(DB::sql(bed.pool(), beyond).await.is_err(), "no partition beyond the last");
 }
 
 async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
-    let builder = || Outbox::<DB>::builder().names(bed.place.names.clone()).partitions(4);
+    let config = || OutboxConfig { partitions: 4, ..OutboxConfig::named(bed.place.names.clone()) };
     for (version, wanted) in [(99, "newer"), (0, "run its migration first")] {
         bed.execute(format!("UPDATE {} SET version = {version}", bed.table("_meta"))).await;
-        let text = schema_error(builder().open(bed.pool()).await);
+        let text = schema_error(Outbox::<DB>::open_with(bed.pool(), config()).await);
         assert!(text.contains(wanted), "{text}");
         let store: Result<_, StoreError> = outbox_sqlx::Store::<DB>::open(
             outbox_sqlx::SqlxDriver::like(bed.pool()),
@@ -72,7 +72,7 @@ async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
         .await;
         assert_eq!(store.unwrap_err().kind(), StoreErrorKind::Schema);
         if version == 99 {
-            let text = schema_error(builder().migrate(bed.pool()).await);
+            let text = schema_error(Outbox::<DB>::migrate_with(bed.pool(), &config()).await);
             assert!(text.contains("newer"), "{text}");
         }
     }
@@ -81,9 +81,9 @@ async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
 async fn several_outboxes_share_a_database<DB: Kind>(bed: Bed<DB>) {
     let prefix = Identifier::new("order").unwrap();
     let names = Names { prefix, ..bed.place.names.clone() };
-    let builder = || Outbox::<DB>::builder().names(names.clone()).partitions(4);
-    builder().migrate(bed.pool()).await.unwrap();
-    let other = builder().open(bed.pool()).await.unwrap();
+    let config = || OutboxConfig { partitions: 4, ..OutboxConfig::named(names.clone()) };
+    Outbox::<DB>::migrate_with(bed.pool(), &config()).await.unwrap();
+    let other = Outbox::<DB>::open_with(bed.pool(), config()).await.unwrap();
     bed.enqueue(&["a"]).await;
     let mut tx = other.begin(bed.pool()).await.unwrap();
     tx.emit(message("b")).unwrap();
@@ -94,13 +94,16 @@ async fn several_outboxes_share_a_database<DB: Kind>(bed: Bed<DB>) {
 }
 
 async fn without_a_migration_nothing_opens<DB: Kind>(place: Place<DB>) {
-    let text = schema_error(Outbox::builder().names(place.names.clone()).open(&place.pool).await);
+    let text = schema_error(
+        Outbox::open_with(&place.pool, OutboxConfig::named(place.names.clone())).await,
+    );
     assert!(text.contains("run its migration first"), "{text}");
     let unknown = Names {
         schema: place.names.schema.as_ref().map(|_| Identifier::new("no_such_schema").unwrap()),
         prefix: Identifier::new("no_such_prefix").unwrap(),
     };
-    let text = schema_error(Outbox::<DB>::builder().names(unknown).open(&place.pool).await);
+    let text =
+        schema_error(Outbox::<DB>::open_with(&place.pool, OutboxConfig::named(unknown)).await);
     assert!(text.contains("no_such_prefix"), "{text}");
 }
 
@@ -108,12 +111,15 @@ async fn it_may_run_in_many_processes_at_once<DB: Kind>(place: Place<DB>) {
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..6 {
         let (pool, names) = (place.pool.clone(), place.names.clone());
-        running.spawn(async move { Outbox::<DB>::builder().names(names).migrate(&pool).await });
+        running.spawn(async move {
+            Outbox::<DB>::migrate_with(&pool, &OutboxConfig::named(names)).await
+        });
     }
     for migrated in running.join_all().await {
         migrated.unwrap();
     }
-    let opened = Outbox::builder().names(place.names.clone()).open(&place.pool).await.unwrap();
+    let opened =
+        Outbox::open_with(&place.pool, OutboxConfig::named(place.names.clone())).await.unwrap();
     assert_eq!(opened.partitions(), 16);
 }
 
@@ -183,18 +189,21 @@ async fn another_storage_engine_is_refused() {
 #[tokio::test]
 async fn a_migration_that_broke_off_is_taken_up_with_the_same_number_only() {
     let bed = crate::support::mariadb().await;
-    let builder =
-        |partitions| Outbox::builder().names(bed.place.names.clone()).partitions(partitions);
+    let config =
+        |partitions| OutboxConfig { partitions, ..OutboxConfig::named(bed.place.names.clone()) };
     // What is there after the first statements.
     bed.execute(format!("UPDATE {} SET version = 0", bed.table("_meta"))).await;
     bed.execute(format!("DROP TABLE {}", bed.table("_relay"))).await;
-    assert!(schema_error(builder(4).open(bed.pool()).await).contains("run its migration first"));
-    let text = schema_error(builder(8).migrate(bed.pool()).await);
+    assert!(
+        schema_error(Outbox::open_with(bed.pool(), config(4)).await)
+            .contains("run its migration first")
+    );
+    let text = schema_error(Outbox::migrate_with(bed.pool(), &config(8)).await);
     assert!(text.contains("has 4 partitions"), "{text}");
-    builder(4).migrate(bed.pool()).await.unwrap();
-    builder(4).open(bed.pool()).await.unwrap();
+    Outbox::migrate_with(bed.pool(), &config(4)).await.unwrap();
+    Outbox::open_with(bed.pool(), config(4)).await.unwrap();
     bed.execute(format!("DROP TABLE {}", bed.table("_meta"))).await;
-    let text = schema_error(builder(4).migrate(bed.pool()).await);
+    let text = schema_error(Outbox::migrate_with(bed.pool(), &config(4)).await);
     assert!(text.contains("is no outbox"), "{text}");
 }
 

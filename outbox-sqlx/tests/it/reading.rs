@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use outbox_core::{
     FetchRequest, LaneRead, Message, Partition, PartitionRead, RereadRequest, Seq, Store as _,
 };
+use outbox_sqlx::{Outbox, OutboxConfig};
 
 use crate::support::{Bed, Kind, fetch_all, for_every_database, keys, message};
 
@@ -200,9 +201,9 @@ async fn many_partitions_in_one_fetch<DB: Kind>(bed: Bed<DB>) {
         prefix: outbox_sqlx::Identifier::new("wide").unwrap(),
         ..bed.place.names.clone()
     };
-    let builder = || outbox_sqlx::Outbox::builder().names(wide.clone()).partitions(1024);
-    builder().migrate(bed.pool()).await.unwrap();
-    let outbox = builder().open(bed.pool()).await.unwrap();
+    let config = || OutboxConfig { partitions: 1024, ..OutboxConfig::named(wide.clone()) };
+    Outbox::<DB>::migrate_with(bed.pool(), &config()).await.unwrap();
+    let outbox = Outbox::<DB>::open_with(bed.pool(), config()).await.unwrap();
     let messages: Vec<_> = (0..3000).map(|n| message(&format!("key {n}"))).collect();
     let mut tx = outbox.begin(bed.pool()).await.unwrap();
     outbox.enqueue_all(&mut tx, &messages).await.unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use outbox_sqlx::{Identifier, Names, Outbox};
+use outbox_sqlx::{Identifier, Names, Outbox, OutboxConfig};
 use sqlx::{Connection as _, MySql, Pool, Postgres};
 use tempfile::TempDir;
 
@@ -125,8 +125,8 @@ impl<DB: Serve> Server<DB> {
     pub(crate) async fn outbox(&self) -> Outbox<DB> {
         let schema = Some(Identifier::new(SCHEMA).unwrap());
         let names = Names { schema, ..Names::default() };
-        Outbox::builder().names(names.clone()).migrate(&self.pool).await.unwrap();
-        Outbox::builder().names(names).open(&self.pool).await.unwrap()
+        Outbox::migrate_with(&self.pool, &OutboxConfig::named(names.clone())).await.unwrap();
+        Outbox::open_with(&self.pool, OutboxConfig::named(names)).await.unwrap()
     }
 
     /// Sends it [`Serve::STOP`] or [`Serve::CRASH`], and waits for its end.

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use outbox_core::StoreErrorKind;
-use outbox_sqlx::{Error, Identifier, Names, Outbox};
+use outbox_sqlx::{Error, Identifier, Names, Outbox, OutboxConfig};
 use sqlx::{Pool, Sqlite};
 
 use crate::support::{self, keys, message, sqlite_pool};
@@ -30,7 +30,7 @@ async fn a_schema_is_refused() {
     let place = support::sqlite_place().await;
     let schema = Some(Identifier::new("main").unwrap());
     let names = Names { schema, ..Names::default() };
-    let error = Outbox::builder().names(names).migrate(&place.pool).await.unwrap_err();
+    let error = Outbox::migrate_with(&place.pool, &OutboxConfig::named(names)).await.unwrap_err();
     assert!(format!("{error:?}").contains("SQLite has no schemas"), "{error:?}");
 }
 
@@ -54,7 +54,9 @@ async fn a_second_process_writes_all_the_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("shared.db");
     let pool = sqlite_pool(&path).await;
-    Outbox::builder().partitions(4).migrate(&pool).await.unwrap();
+    Outbox::migrate_with(&pool, &OutboxConfig { partitions: 4, ..OutboxConfig::default() })
+        .await
+        .unwrap();
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sqlite::second_process", "--nocapture"])
         .env(WRITER, &path)

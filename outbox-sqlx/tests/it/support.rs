@@ -7,7 +7,7 @@ use outbox_core::{
     Epoch, Fate, FetchRequest, LeaseReport, LeaseRequest, Message, Partition, PartitionRead,
     Reason, RelayId, RowRef, Seq, SettleReport, SettleRequest, Store as _, StoredRow, Verdict,
 };
-use outbox_sqlx::{Database, Identifier, Names, Outbox, Store, StoreConfig};
+use outbox_sqlx::{Database, Identifier, Names, Outbox, OutboxConfig, Store, StoreConfig};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -188,9 +188,9 @@ impl Bed<Sqlite> {
 impl<DB: Kind> Bed<DB> {
     /// With four partitions, so that tests can name them all.
     pub(crate) async fn new(place: Place<DB>) -> Self {
-        let builder = || Outbox::builder().names(place.names.clone()).partitions(4);
-        builder().migrate(&place.pool).await.unwrap();
-        let outbox = builder().open(&place.pool).await.unwrap();
+        let config = || OutboxConfig { partitions: 4, ..OutboxConfig::named(place.names.clone()) };
+        Outbox::<DB>::migrate_with(&place.pool, &config()).await.unwrap();
+        let outbox = Outbox::<DB>::open_with(&place.pool, config()).await.unwrap();
         let store = outbox.store().await.unwrap();
         Self { place, outbox, store }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::{Message, StoreError, StoreErrorKind, Waker};
 use outbox_sqlx::{
-    Database, Identifier, Names, Outbox, SqlStore, SqlxDriver, StoreConfig, migrate, script,
+    Database, Identifier, Names, Outbox, OutboxConfig, SqlStore, SqlxDriver, StoreConfig, migrate,
+    script,
 };
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
@@ -152,8 +153,9 @@ impl<DB: Kind> Enqueue for Enqueuer<DB> {
             outbox_sqlx::Error::Outbox(source) => Error::Store { url: shown.to_owned(), source },
             other => Error::Enqueue { url: shown.to_owned(), source: other.into() },
         };
-        let builder = Outbox::builder().names(self.names.clone()).waker(waker.clone());
-        let outbox = builder.open(&self.pool).await.map_err(failed)?;
+        let names = self.names.clone();
+        let config = OutboxConfig { names, waker: waker.clone(), ..OutboxConfig::default() };
+        let outbox = Outbox::open_with(&self.pool, config).await.map_err(failed)?;
         let mut tx = outbox.begin(&self.pool).await.map_err(failed)?;
         outbox.enqueue_all(&mut tx, messages).await.map_err(failed)?;
         tx.commit().await.map_err(failed)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outbox::StoreUrl;
-use outbox::sqlx::{Database, Identifier, Names, Outbox};
+use outbox::sqlx::{Database, Identifier, Names, Outbox, OutboxConfig};
 use outbox_testkit::servers::shared;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Executor, IntoArguments, MySql, Pool, Postgres, Sqlite};
@@ -46,7 +46,7 @@ async fn in_schema<DB: Database>(variable: &str, drop: fn(&Identifier) -> String
     });
     let schema = Identifier::new(&format!("t_{}", Uuid::now_v7().simple())).unwrap();
     let names = Names { schema: Some(schema.clone()), ..Names::default() };
-    Outbox::builder().names(names.clone()).migrate(&pool).await.unwrap();
+    Outbox::migrate_with(&pool, &OutboxConfig::named(names.clone())).await.unwrap();
     Bed { pool, names, drop: Some(drop(&schema)), _directory: tempfile::tempdir().unwrap() }
 }
 

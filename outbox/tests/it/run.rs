@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use outbox::sqlx::{Database, Outbox};
+use outbox::sqlx::{Database, Outbox, OutboxConfig};
 use outbox::{Admin as _, CancellationToken, Ending, Message, Relay, Stats};
 use outbox_testkit::history::{Bounds, History};
 use sqlx::Pool;
@@ -82,9 +82,11 @@ pub(crate) async fn run<DB: Database>(
     load: Load,
     disturbance: &impl Disturbance,
 ) -> Written {
-    let outbox = Outbox::builder().names(bed.names.clone()).open(&bed.pool).await.unwrap();
-    let relayed = Outbox::builder().names(bed.names.clone()).waker(outbox.waker().clone());
-    let relayed = relayed.open(relay_pool).await.unwrap();
+    let outbox =
+        Outbox::open_with(&bed.pool, OutboxConfig::named(bed.names.clone())).await.unwrap();
+    let relayed =
+        OutboxConfig { waker: outbox.waker().clone(), ..OutboxConfig::named(bed.names.clone()) };
+    let relayed = Outbox::open_with(relay_pool, relayed).await.unwrap();
     let stop = CancellationToken::new();
     let relays: Vec<_> = [relay(&relayed, target).await, relay(&relayed, target).await]
         .into_iter()

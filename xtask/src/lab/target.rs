@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use outbox_core::{Admin, Message, Store};
 use outbox_sql::{Identifier, Names, SqlStore, StoreConfig};
-use outbox_sqlx::{Database, Outbox, SqlxDriver};
+use outbox_sqlx::{Database, Outbox, OutboxConfig, SqlxDriver};
 use sqlx::pool::PoolOptions;
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 
@@ -91,9 +91,9 @@ impl<DB: Database> Prepared<DB> {
         // A name of its own each time: what an earlier run left behind can't be measured again.
         let prefix = format!("bench_{:x}", uuid::Uuid::new_v4().as_fields().0);
         let names = Names { schema: None, prefix: Identifier::new(&prefix)? };
-        let builder = Outbox::builder().names(names.clone());
-        builder.migrate(&pool).await?;
-        let outbox = builder.open(&pool).await?;
+        let config = OutboxConfig::named(names.clone());
+        Outbox::migrate_with(&pool, &config).await?;
+        let outbox = Outbox::open_with(&pool, config).await?;
         Ok(Self { pool, outbox, names, _directory: directory })
     }
 }

@@ -1,0 +1,225 @@
+//! What the outboxes of all ORMs have in common.
+
+use std::fmt;
+use std::sync::Arc;
+
+use outbox_core::{IntoMessage, Limits, Message, Partition, StoreError, StoreErrorKind, Waker};
+
+use crate::{
+    Dialect, Driver, Error, Info, Names, Probe, Session, SqlStore, StoreConfig, enqueue_statements,
+    inspect, inspect_on, migrate, migrate_on,
+};
+
+/// Settings of an outbox.
+#[derive(Debug, Clone)]
+pub struct OutboxConfig {
+    /// Where the tables are: `outbox` and what begins with it, unless set.
+    pub names: Names,
+    /// How many partitions a migration gives the outbox: 16 unless set. It can't be changed later,
+    /// and is the most relays that can be busy at once.
+    pub partitions: u16,
+    /// What messages may contain.
+    pub limits: Limits,
+    /// Wakes relays of this process; several outboxes may share one.
+    pub waker: Waker,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            names: Names::default(),
+            partitions: Partition::DEFAULT_COUNT,
+            limits: Limits::default(),
+            waker: Waker::new(),
+        }
+    }
+}
+
+impl OutboxConfig {
+    /// An outbox under these names.
+    pub fn named(names: Names) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Migrates over connections of a driver's.
+    pub async fn migrate<D: Driver>(&self, driver: &D) -> Result<(), Error> {
+        Ok(migrate(driver, &self.names, self.partitions).await?)
+    }
+
+    /// Migrates on a connection of the user's, outside of any transaction.
+    pub async fn migrate_on<S: Session>(
+        &self,
+        session: &mut S,
+        dialect: Dialect,
+    ) -> Result<(), Error> {
+        Ok(migrate_on(session, dialect, &self.names, self.partitions).await?)
+    }
+}
+
+/// An open outbox, without the connection that an ORM's own outbox enqueues on. Cheap to clone.
+#[derive(Clone)]
+pub struct OpenOutbox(Arc<Inner>);
+
+struct Inner {
+    dialect: Dialect,
+    names: Names,
+    partitions: u16,
+    limits: Limits,
+    waker: Waker,
+}
+
+impl OpenOutbox {
+    /// Opens an outbox that has been migrated, over connections of a driver's. The number of
+    /// partitions comes from the database.
+    pub async fn open<D: Driver>(driver: &D, config: OutboxConfig) -> Result<Self, Error> {
+        let info = inspect(driver, &config.names).await?;
+        Self::new(driver.dialect(), config, info)
+    }
+
+    /// Opens it on a connection of the user's.
+    pub async fn open_on<S: Session>(
+        session: &mut S,
+        dialect: Dialect,
+        config: OutboxConfig,
+    ) -> Result<Self, Error> {
+        let info = inspect_on(session, dialect, &config.names).await?;
+        Self::new(dialect, config, info)
+    }
+
+    fn new(dialect: Dialect, config: OutboxConfig, info: Info) -> Result<Self, Error> {
+        check_packet(&config.limits, &info)?;
+        let OutboxConfig { limits, waker, .. } = config;
+        let Info { names, partitions, .. } = info;
+        Ok(Self(Arc::new(Inner { dialect, names, partitions, limits, waker })))
+    }
+
+    /// The message that `message` is or makes, checked against this outbox's limits.
+    pub fn message(&self, message: impl IntoMessage) -> Result<Message, Error> {
+        Ok(message.into_message(&self.0.limits)?)
+    }
+
+    /// All of them, or the error of the first that is refused.
+    pub fn messages(
+        &self,
+        messages: impl IntoIterator<Item = impl IntoMessage>,
+    ) -> Result<Vec<Message>, Error> {
+        messages.into_iter().map(|message| self.message(message)).collect()
+    }
+
+    /// How many partitions the outbox has.
+    pub fn partitions(&self) -> u16 {
+        self.0.partitions
+    }
+
+    /// Where its tables are. Unless the schema was named, it is the one in which the outbox was
+    /// found when it was opened: another connection's `search_path` changes nothing.
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    /// What messages may contain.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Wakes relays of this process; committing an outbox's own transaction does it by itself. Give
+    /// it to the relay, and wake it after committing by other means.
+    pub fn waker(&self) -> &Waker {
+        &self.0.waker
+    }
+
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect
+    }
+
+    /// Opens a store for a relay; its names are this outbox's whatever `config` says.
+    pub async fn store<D: Driver>(
+        &self,
+        driver: D,
+        config: StoreConfig,
+    ) -> Result<SqlStore<D>, Error> {
+        let config = StoreConfig { names: self.0.names.clone(), ..config };
+        Ok(SqlStore::open(driver, config).await?)
+    }
+
+    /// For adapters: stores [checked](Self::messages) messages in their order, in the transaction
+    /// that `session` is in.
+    ///
+    /// The ORM must have been asked whether it is in a transaction, and be taken at its word on
+    /// PostgreSQL; elsewhere the server is asked, too. `savepoint` is what the ORM's names for its
+    /// savepoints begin with, or `None` in a transaction that the ORM doesn't know of.
+    pub async fn write<S: Session>(
+        &self,
+        session: &mut S,
+        messages: &[Message],
+        savepoint: Option<&str>,
+    ) -> Result<(), Error> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        check_open(session, self.0.dialect, savepoint, "enqueueing").await?;
+        let Inner { dialect, names, partitions, .. } = &*self.0;
+        for statement in enqueue_statements(*dialect, names, *partitions, messages) {
+            let done = session.execute(&statement).await;
+            done.map_err(|error| Error::database("enqueueing", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Nobody nests more savepoints than that.
+const DEEPEST: u32 = 32;
+
+/// Some databases end a transaction by themselves, and the ORM doesn't hear of it.
+pub(crate) async fn check_open<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    savepoint: Option<&str>,
+    context: &'static str,
+) -> Result<(), Error> {
+    let failed = |error| Error::database(context, error);
+    let Some(probe) = Probe::of(dialect) else { return Ok(()) };
+    let answer = session.run(probe.text).await;
+    if probe.is_open(answer).map_err(failed)? {
+        return Ok(());
+    }
+    if probe.begins {
+        // Where the ORM believes in a transaction and in savepoints, they must be there for it to
+        // roll back: otherwise it would keep what the probe has begun, and hand the connection out
+        // again. How deep it is in them it need not tell.
+        let text = match savepoint {
+            Some(name) => (1..=DEEPEST).map(|n| format!("SAVEPOINT {name}{n};")).collect(),
+            None => "ROLLBACK".to_owned(),
+        };
+        session.run(&text).await.map_err(failed)?;
+    }
+    Err(Error::TransactionEnded)
+}
+
+impl fmt::Debug for OpenOutbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("names", &self.0.names)
+            .field("partitions", &self.0.partitions)
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that the limits let through must fit what the server takes: it closes the connection
+/// on a larger one, and the user's transaction with it.
+fn check_packet(limits: &Limits, info: &Info) -> Result<(), StoreError> {
+    // Several messages go into statements of 2 MiB, counted before headers are escaped.
+    let needed = (limits.payload + limits.header_bytes * 2 + 64 * 1024).max(4 << 20) as u64;
+    match info.largest_statement {
+        Some(largest) if largest < needed => Err(StoreError::new(
+            StoreErrorKind::Schema,
+            format!(
+                "the server's max_allowed_packet is {largest} bytes, the limits on messages need \
+                 {needed}: raise the one or lower the others"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
