@@ -1,6 +1,8 @@
 //! What the programs for the brokers share: a service that takes some orders, and a relay that ends when
 //! all is published. What is particular to each broker stands in its program.
 
+mod billing;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use outbox::sqlx::{Database, Outbox};
 use outbox::{Admin as _, CancellationToken, Ending, Message, Publisher, Relay};
 use sqlx::Pool;
+
+pub use billing::{Billing, QUIET};
 
 /// The value of a variable of the environment.
 ///

@@ -1,6 +1,5 @@
 //! `outbox dead`
 
-use std::io::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
@@ -11,7 +10,7 @@ use uuid::Uuid;
 
 use crate::connect::StoreArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::say;
+use crate::output::{say, write};
 
 /// Look after messages that were given up
 #[derive(Subcommand)]
@@ -133,7 +132,7 @@ impl Show {
                 .remedy("`outbox dead list` shows those that there are"));
         };
         if self.payload {
-            return Ok(std::io::stdout().write_all(letter.message.payload())?);
+            return Ok(write(letter.message.payload())?);
         }
         Ok(say(format_args!("{:#}", describe(letter)))?)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use outbox::{Error, Reason, StoreError, StoreErrorKind};
+use outbox::{Error, InvalidConfig, Reason, StoreError, StoreErrorKind};
 
 /// The program's exit codes. [`HELP`] and the README list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +59,20 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let exit = match error {
             Error::Url { .. } | Error::Scheme { .. } | Error::Feature { .. } => Exit::Usage,
             Error::Store { .. } | Error::Migrate { .. } => Exit::Store,
             Error::Publisher { .. } => Exit::Broker,
             Error::Message(_) => Exit::Input,
             _ => Exit::Failed,
         };
-        Self::of(exit, &error).remedy(error.remedy())
+        Self::of(exit, error).remedy(error.remedy())
     }
 }
 
@@ -77,7 +83,10 @@ impl From<StoreError> for Failure {
             StoreErrorKind::Unavailable => {
                 (Exit::Store, "check that the database runs, and try again")
             }
-            StoreErrorKind::Schema => (Exit::Store, "run `outbox migrate` for this store"),
+            StoreErrorKind::Schema => (
+                Exit::Store,
+                "`outbox migrate` creates tables that are missing and updates older ones",
+            ),
             StoreErrorKind::Conflict => {
                 (Exit::Failed, "try again: other transactions hold locks for too long")
             }
@@ -87,7 +96,14 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Anything else, such as a pipe that nobody reads any more.
+impl From<InvalidConfig> for Failure {
+    fn from(error: InvalidConfig) -> Self {
+        Self::of(Exit::Usage, &error)
+            .remedy("change that option; `outbox relay --help` tells what each is unless set")
+    }
+}
+
+/// Anything else, such as a disk that is full.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::of(Exit::Failed, &error)

@@ -1,5 +1,6 @@
 //! The `outbox` program.
 
+mod brokers;
 mod connect;
 mod dead;
 mod demo;

@@ -66,7 +66,10 @@ async fn execute(command: Command) -> Result<(), Failure> {
 }
 
 fn start_logging(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| Failure::of(Exit::Usage, &error))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::of(Exit::Usage, &error)
+            .remedy("write --log as a level such as `debug`, or as `warn,outbox_core=debug`")
+    })?;
     // It prints whole messages that RabbitMQ returns, with their payload.
     let filter = filter.add_directive("lapin::returned_messages=off".parse().expect("a directive"));
     tracing_subscriber::fmt()

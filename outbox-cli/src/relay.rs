@@ -2,15 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use outbox::{
-    Admin, Backoff, CancellationToken, Ending, Event, Observer, Publisher, RelayConfig, RetryPolicy,
+    Admin, Backoff, CancellationToken, Ending, Observer, RelayConfig, RetryPolicy, relay::Event,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use crate::brokers::Brokers;
 use crate::connect::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::tell;
@@ -20,8 +22,12 @@ use crate::span;
 ///
 /// Any number of relays may run; they share the partitions.
 ///
-/// A signal lets it finish what is on its way, hand the partitions to the other relays and
-/// end with code 0. A second signal stops at once.
+/// It starts if one of its brokers can be reached; others that can't be yet are connected to
+/// later, and their messages wait. If it can reach none, or one refuses it, it ends with code 4.
+///
+/// A signal lets it finish what is on its way, hand the partitions to the other relays and end
+/// with code 0; if --stop-timeout is too short for that, it ends with code 1. So does a second
+/// signal, at once.
 #[derive(Args)]
 pub(crate) struct Relay {
     #[command(flatten)]
@@ -88,14 +94,22 @@ impl Relay {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let mut signals = Signals::new()?;
         let config = self.settings.config();
-        config.validate().map_err(|error| Failure::of(Exit::Usage, &error))?;
-        let store = self.store.connect().await?;
-        let publisher = outbox::connect_publisher(&self.broker).await?;
-        let routes = routes(&self.routes).await?;
+        config.validate()?;
+        let brokers = Brokers::read(&self.broker, &self.routes)?;
+        let connect = async {
+            let store = self.store.connect().await?;
+            brokers.connect().await?;
+            Ok::<_, Failure>(store)
+        };
+        // Whoever stops it now waits for nothing: nothing was begun.
+        let store = tokio::select! {
+            connected = connect => connected?,
+            () = signals.next() => return Ok(()),
+        };
 
         let caught_up = Arc::new(CaughtUp::default());
-        let mut builder = outbox::Relay::builder(store.store(), publisher);
-        for (pattern, publisher) in routes {
+        let mut builder = outbox::Relay::builder(store.store(), brokers.default);
+        for (pattern, publisher) in brokers.routes {
             // A pattern is a good name in logs: it says what doesn't arrive.
             builder = builder.publisher(pattern.as_str(), publisher).route(&*pattern, &*pattern);
         }
@@ -104,8 +118,7 @@ impl Relay {
             .waker(store.waker())
             .drain_timeout(self.settings.stop_timeout)
             .observer(Arc::clone(&caught_up) as _)
-            .build()
-            .map_err(|error| Failure::of(Exit::Usage, &error))?;
+            .build()?;
 
         let stop = CancellationToken::new();
         let stopping = async {
@@ -122,28 +135,35 @@ impl Relay {
             Err(Failure::new(Exit::Failed, "stopped at once, by a second signal")
                 .remedy("leases run out by themselves; some messages may be published again"))
         };
-        let ending = tokio::select! {
-            ending = relay.run(stop.clone()) => ending,
+        let (ending, asked) = tokio::select! {
+            ended = ending(&relay, &stop) => ended,
             stopped = stopping => return stopped,
         };
-        let closed = relay.close().await;
         if ending == Ending::Abrupt {
             return Err(Failure::new(Exit::Failed, "finishing took longer than --stop-timeout")
                 .remedy("leases run out by themselves; some messages may be published again"));
         }
-        closed.map_err(|reason| Failure::new(Exit::Broker, format!("closing the broker: {reason}")))
+        // All is settled and handed back: a broker that hangs now has nothing left to lose.
+        let rest = self.settings.stop_timeout.saturating_sub(asked.elapsed());
+        tokio::select! {
+            closed = timeout(rest, relay.close()) => match closed {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => tell(format_args!("closing the broker: {reason}")),
+                Err(_) => tell("closing the broker took longer than --stop-timeout"),
+            },
+            () = signals.next() => {}
+        }
+        Ok(())
     }
 }
 
-async fn routes(routes: &[String]) -> Result<Vec<(String, Arc<dyn Publisher>)>, Failure> {
-    let mut connected = Vec::new();
-    for route in routes {
-        let (pattern, url) = route.split_once('=').ok_or_else(|| {
-            Failure::new(Exit::Usage, "a route is a pattern of topics, `=` and the URL of a broker")
-        })?;
-        connected.push((pattern.to_owned(), outbox::connect_publisher(url).await?));
-    }
-    Ok(connected)
+/// How the relay ended, and when it was asked to.
+async fn ending(relay: &outbox::Relay, stop: &CancellationToken) -> (Ending, Instant) {
+    let asked = async {
+        stop.cancelled().await;
+        Instant::now()
+    };
+    tokio::join!(relay.run(stop.clone()), asked)
 }
 
 impl Settings {
@@ -201,7 +221,7 @@ impl Observer for CaughtUp {
 async fn drained(caught_up: &CaughtUp, admin: Arc<dyn Admin>) -> Result<(), Failure> {
     const ASK_AGAIN: Duration = Duration::from_secs(1);
     loop {
-        let _ = tokio::time::timeout(ASK_AGAIN, caught_up.0.notified()).await;
+        let _ = timeout(ASK_AGAIN, caught_up.0.notified()).await;
         match admin.stats().await {
             Ok(stats) if stats.depth == 0 => {
                 tell("nothing is pending any more");

@@ -58,6 +58,7 @@ pub trait Event {
     }
 
     /// The media type of the payload.
+    #[expect(clippy::unnecessary_literal_bound, reason = "an event may hold its content type")]
     fn content_type(&self) -> &str {
         "application/json"
     }
@@ -111,7 +112,7 @@ mod tests {
     struct Placed(u64);
 
     impl Event for Placed {
-        fn topic(&self) -> &str {
+        fn topic(&self) -> &'static str {
             "orders"
         }
 

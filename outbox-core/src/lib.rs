@@ -4,6 +4,9 @@
 //! committed from a [`Store`] and hands it to a [`Publisher`]. This crate defines the three, and
 //! the relay: a state machine without I/O in [`relay`], and its driver on tokio.
 
+#[doc(hidden)]
+#[path = "derive.rs"]
+pub mod __derive;
 mod admin;
 #[cfg(feature = "broker")]
 pub mod broker;
@@ -18,6 +21,8 @@ mod publisher;
 mod reason;
 pub mod relay;
 mod store;
+#[cfg(feature = "opentelemetry")]
+pub mod trace;
 
 pub use admin::{Admin, DeadFilter, DeadLetter, PartitionStats, Stats};
 #[cfg(feature = "tokio")]

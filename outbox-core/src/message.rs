@@ -124,6 +124,11 @@ impl Message {
         self.0.created_at
     }
 
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn headers_mut(&mut self) -> &mut Vec<(String, String)> {
+        &mut self.0.headers
+    }
+
     /// All of it.
     pub fn parts(&self) -> &MessageParts {
         &self.0
@@ -162,7 +167,7 @@ impl fmt::Debug for MessageParts {
     }
 }
 
-/// Builds a [`Message`]; made by [`Message::bytes`] and [`Message::json`].
+/// Builds a [`Message`]; made by [`Message::bytes`], [`Message::json`] and [`Message::event`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct MessageBuilder {
@@ -227,9 +232,14 @@ impl MessageBuilder {
     }
 
     /// Checks the message against limits of the caller's own.
+    ///
+    /// With the feature `opentelemetry` it is here that the message gets the trace context of the
+    /// current span.
     pub fn build_within(self, limits: &Limits) -> Result<Message, InvalidMessage> {
         let message = Message(MessageParts { payload: self.payload?, ..self.parts });
         limits.check(&message)?;
+        #[cfg(feature = "opentelemetry")]
+        let message = crate::trace::add_context(message, limits);
         Ok(message)
     }
 }

@@ -68,8 +68,10 @@ pub enum Ordering {
     /// lane at a time.
     #[default]
     Independent,
-    /// If one message of a key isn't accepted, none after it is: the relay sends runs. Whatever
-    /// outcome is given for those after it, the relay lets the first one decide.
+    /// If one message of a key isn't accepted, none after it is: the relay sends runs. The first
+    /// that wasn't delivered decides over those after it, whatever outcome is given for them, but
+    /// for one that is [`Outcome::Delivered`] all the same: the broker has it, and it isn't sent
+    /// again.
     PrefixPerKey,
 }
 

@@ -33,16 +33,33 @@
 //!
 //! # Failures
 //!
-//! A batch that can't be written or synchronised completely is taken back by truncating the file,
-//! and is [`Unavailable`](outbox_core::Outcome::Unavailable) as a whole; the file is opened anew by
-//! the next. A line that was torn all the same (the process was killed, or it went to standard
-//! output) is ended before the next begins: a reader skips lines that don't parse. Several
-//! processes may append to one file, as each locks it while it writes. To rotate it, copy and
-//! truncate: a file that was renamed is written to until the publisher closes.
+//! A batch that can't be written to a file or synchronised completely is taken back by truncating
+//! the file, and is [`Unavailable`](outbox_core::Outcome::Unavailable) as a whole; the file is
+//! opened anew by the next. On standard output what was written before the failure stays delivered.
+//! A line that was torn all the same (the process was killed, or what reads standard output was too
+//! slow for the deadline) is ended before the next begins: a reader skips lines that don't parse.
+//!
+//! A reader of standard output may be slow or stand still: messages wait for it in the outbox, and
+//! no attempt counts. Only a message that alone takes longer than a publish may last fails.
+//!
+//! # Several processes, and rotation
+//!
+//! Several processes may append to one file, as each locks it (`flock`) while it writes a batch.
+//! Under the lock it compares the file with what is at the path (on Unix), and begins a new file
+//! where the old one was renamed or deleted. Whoever rotates must therefore
+//!
+//! - either rename the file, and read it to its end only after having had its lock:
+//!   `mv events.jsonl events.1 && flock events.1 gzip events.1`. With `logrotate` that is
+//!   `delaycompress`, which leaves a batch more than enough time; no signal is needed;
+//! - or copy, truncate or delete it while holding its lock:
+//!   `flock events.jsonl sh -c 'cp events.jsonl events.1 && : > events.jsonl'`. Without the lock
+//!   (`copytruncate`) lines that come between the copy and the truncation are lost.
 
 mod config;
+mod descriptor;
 mod error;
 mod line;
+mod progress;
 mod publisher;
 mod sink;
 

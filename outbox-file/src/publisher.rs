@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use outbox_core::{Message, Ordering, Outcome, Publisher, Reason};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout_at;
 
 use crate::line::Lines;
-use crate::sink::{Gate, Sink};
+use crate::progress::Outcomes;
+use crate::sink::Sink;
 use crate::{FileConfig, FileError};
 
 /// Appends messages to a file or to standard output, as JSON lines.
@@ -17,9 +19,9 @@ use crate::{FileConfig, FileError};
 /// Batches are written one after the other, each in its order, so that the order of every key is
 /// kept. Writing blocks, and runs on tokio's threads for that.
 ///
-/// When a publish is dropped, what it had not written yet isn't written any more: dropping waits
-/// for the piece that is just being written (64 KiB, or one message that is larger), and for no
-/// other. That takes no time with a file; standard output takes as long as its reader.
+/// A publish that is dropped begins no further write, and waits for none: only what was being
+/// written is [`Unknown`](Outcome::Unknown). That is one message on standard output, and with a
+/// file what was not synchronised yet. What had to wait is [`Throttled`](Outcome::Throttled).
 #[derive(Debug)]
 pub struct FilePublisher {
     sink: Arc<Mutex<Sink>>,
@@ -54,14 +56,12 @@ impl Publisher for FilePublisher {
         if batch.is_empty() {
             return;
         }
+        let outcomes = Outcomes::new(outcomes);
+        let progress = Arc::clone(&outcomes.progress);
         let lines = Lines::of(batch);
-        let wanted = Wanted::default();
-        let gate = wanted.0.clone();
-        let append = move |sink: &mut Sink| sink.append(&lines, &gate, deadline);
-        match self.blocking(append).await {
-            Some(Ok(delivered)) => outcomes[..delivered].fill(Outcome::Delivered),
-            Some(Err(error)) => outcomes.fill(Outcome::Unavailable(Reason::of(&error))),
-            None => {}
+        let append = self.blocking(move |sink| sink.append(&lines, &progress, deadline));
+        if let Ok(Some(Err(error))) = timeout_at(deadline.into(), append).await {
+            outcomes.fail(Reason::of(&error));
         }
     }
 
@@ -71,16 +71,6 @@ impl Publisher for FilePublisher {
 
     async fn close(&self) -> Result<(), Reason> {
         answer(self.blocking(Sink::close).await)
-    }
-}
-
-/// Shuts the gate when the publish that holds it is over or dropped.
-#[derive(Default)]
-struct Wanted(Arc<Gate>);
-
-impl Drop for Wanted {
-    fn drop(&mut self) {
-        self.0.shut();
     }
 }
 

@@ -1,16 +1,20 @@
 //! The open file: everything here blocks.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::time::Instant;
 
+use crate::descriptor::{lock, open, stands_at, stdout, takes_more, torn};
 use crate::line::Lines;
+use crate::progress::Progress;
 use crate::{FileConfig, FileError, Target};
 
-/// So much is written between two looks at the gate.
+/// So much is written to a file between two looks at whether it is still wanted.
 const PIECE: usize = 64 * 1024;
+/// What a pipe that takes anything takes at once.
+const PAGE: usize = 4096;
+/// So often may the file be replaced between opening it and locking it.
+const TRIES: usize = 10;
 
 /// What lines are appended to.
 #[derive(Debug)]
@@ -21,32 +25,18 @@ pub(crate) struct Sink {
     closed: bool,
 }
 
-/// Stays open as long as the publish that writes is wanted.
-#[derive(Debug, Default)]
-pub(crate) struct Gate(Mutex<bool>);
-
-impl Gate {
-    /// Waits for a piece that is being written; no other will be.
-    pub(crate) fn shut(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    }
-
-    /// Runs `write` unless the gate is shut, and keeps it from being shut meanwhile.
-    fn pass<T>(&self, write: impl FnOnce() -> T) -> Option<T> {
-        let shut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*shut).then(write)
-    }
-}
-
 impl Sink {
     pub(crate) fn new(config: FileConfig) -> Self {
         Self { config, open: None, torn: false, closed: false }
     }
 
-    /// Opens what isn't open.
+    /// Opens what isn't open, or isn't at its path any more.
     pub(crate) fn ready(&mut self) -> Result<(), FileError> {
         if self.closed {
             return Err(FileError::Closed);
+        }
+        if let Some(file) = self.open.take() {
+            self.open = self.is_current(&file)?.then_some(file);
         }
         if self.open.is_none() {
             self.open = Some(match &self.config.target {
@@ -57,94 +47,158 @@ impl Sink {
         Ok(())
     }
 
-    /// Appends the lines until the gate is shut or the deadline has passed, and makes them as
-    /// durable as configured. Returns how many. After an error none of them counts.
+    /// Appends the lines until nobody wants them any more or the deadline has passed, and makes
+    /// them as durable as configured.
     pub(crate) fn append(
         &mut self,
         lines: &Lines,
-        gate: &Gate,
+        progress: &Progress,
         deadline: Instant,
-    ) -> Result<usize, FileError> {
+    ) -> Result<(), FileError> {
         self.ready()?;
         let mut file = self.open.take().expect("it is ready");
-        let result = if regular(&self.config.target, &file) {
-            self.append_locked(&mut file, lines, gate, deadline)
+        let result = if self.is_regular(&file) {
+            file = self.locked(file)?;
+            let result = self.append_to_file(&mut file, lines, progress, deadline);
+            let _ = file.unlock();
+            result
         } else {
-            self.write(&mut file, lines, gate, deadline)
+            self.append_to_stream(&mut file, lines, progress, deadline)
         };
         // After an error the next publish opens the file anew.
-        let written = result.map_err(|source| self.failed(source))?;
+        result.map_err(|source| self.failed(source))?;
         self.open = Some(file);
-        Ok(written)
+        Ok(())
     }
 
     /// Closes for good.
     pub(crate) fn close(&mut self) -> Result<(), FileError> {
         self.closed = true;
         let file = self.open.take();
-        let unsynced = file.filter(|file| self.config.sync && regular(&self.config.target, file));
+        let unsynced = file.filter(|file| self.config.sync && self.is_regular(file));
         unsynced.map_or(Ok(()), |file| file.sync_all()).map_err(|source| self.failed(source))
     }
 
-    fn append_locked(
+    /// Locks the file that is at the path. Whoever has renamed a file and then gets its lock knows
+    /// by that that nothing is appended to it any more.
+    fn locked(&mut self, mut file: File) -> Result<File, FileError> {
+        for _ in 0..TRIES {
+            lock(&file).map_err(|source| self.failed(source))?;
+            if self.is_current(&file)? {
+                return Ok(file);
+            }
+            self.ready()?;
+            file = self.open.take().expect("it is ready");
+        }
+        Err(self.failed(io::Error::other("it is replaced again and again")))
+    }
+
+    fn append_to_file(
         &mut self,
         file: &mut File,
         lines: &Lines,
-        gate: &Gate,
+        progress: &Progress,
         deadline: Instant,
-    ) -> io::Result<usize> {
-        lock(file)?;
+    ) -> io::Result<()> {
         let start = file.metadata()?.len();
         self.torn = torn(file, start)?;
         let sync = self.config.sync;
-        let written = self.write(file, lines, gate, deadline).and_then(|written| {
+        let written = self.write_pieces(file, lines, progress, deadline).and_then(|written| {
             if sync { file.sync_data().map(|()| written) } else { Ok(written) }
         });
         if written.is_err() {
             // Should this fail as well, then the next writer finds a torn line and ends it.
             let _ = file.set_len(start);
         }
-        let _ = file.unlock();
-        written
+        progress.deliver(written?);
+        Ok(())
     }
 
-    fn write(
+    /// Returns how many messages were written.
+    fn write_pieces(
         &mut self,
         file: &mut File,
         lines: &Lines,
-        gate: &Gate,
+        progress: &Progress,
         deadline: Instant,
     ) -> io::Result<usize> {
         let mut written = 0;
-        for (count, piece) in lines.pieces(PIECE) {
-            if Instant::now() >= deadline {
+        for (count, mut piece) in lines.pieces(PIECE) {
+            if Instant::now() >= deadline || !progress.begin(written + count) {
                 break;
             }
-            let Some(result) = gate.pass(|| self.write_piece(file, piece)) else { break };
-            result?;
+            self.end_torn_line(file)?;
+            while !piece.is_empty() {
+                piece = &piece[self.write(file, piece)?..];
+            }
             written += count;
         }
         Ok(written)
     }
 
-    fn write_piece(&mut self, file: &mut File, piece: &[u8]) -> io::Result<()> {
+    /// Writes only what is taken at once, so that a reader that stands still holds up nobody: a
+    /// line that isn't taken until the deadline is left torn.
+    fn append_to_stream(
+        &mut self,
+        file: &mut File,
+        lines: &Lines,
+        progress: &Progress,
+        deadline: Instant,
+    ) -> io::Result<()> {
+        for (before, (_, line)) in lines.pieces(1).enumerate() {
+            let mut rest = line;
+            while !rest.is_empty() {
+                if !has_room(file, progress, deadline)? {
+                    return Ok(());
+                }
+                if self.torn && rest.len() == line.len() {
+                    self.end_torn_line(file)?;
+                    continue;
+                }
+                if !progress.begin(before + 1) {
+                    return Ok(());
+                }
+                let page = rest.len().min(PAGE);
+                rest = &rest[self.write(file, &rest[..page])?..];
+            }
+            progress.deliver(before + 1);
+        }
+        Ok(())
+    }
+
+    fn end_torn_line(&mut self, file: &mut File) -> io::Result<()> {
         if self.torn {
             file.write_all(b"\n")?;
             self.torn = false;
         }
-        let mut rest = piece;
-        while !rest.is_empty() {
-            match file.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(taken) => {
-                    self.torn = rest[taken - 1] != b'\n';
-                    rest = &rest[taken..];
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(())
+    }
+
+    /// Returns how many bytes were taken.
+    fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<usize> {
+        match file.write(bytes) {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                self.torn = bytes[taken - 1] != b'\n';
+                Ok(taken)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_current(&self, file: &File) -> Result<bool, FileError> {
+        match &self.config.target {
+            Target::Stdout => Ok(true),
+            Target::File(path) => stands_at(file, path).map_err(|source| self.failed(source)),
+        }
+    }
+
+    /// Whether it can be locked, truncated and synchronised. Standard output that a shell has sent
+    /// to a file can't be truncated: its position would stay behind the end.
+    fn is_regular(&self, file: &File) -> bool {
+        let is_file = || file.metadata().is_ok_and(|metadata| metadata.is_file());
+        matches!(self.config.target, Target::File(_)) && is_file()
     }
 
     fn failed(&self, source: io::Error) -> FileError {
@@ -152,51 +206,12 @@ impl Sink {
     }
 }
 
-fn open(path: &Path) -> Result<File, FileError> {
-    // Reading serves to find a torn line; pipes and devices may not allow it.
-    let open = |read| OpenOptions::new().read(read).append(true).create(true).open(path);
-    let special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-    open(!special).map_err(|source| {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        match directory {
-            Some(directory) if source.kind() == ErrorKind::NotFound && !directory.exists() => {
-                FileError::NoDirectory { directory: directory.to_owned() }
-            }
-            _ => FileError::Open { path: path.to_owned(), source },
+/// Whether there is room, before nobody wants it any more.
+fn has_room(file: &File, progress: &Progress, deadline: Instant) -> io::Result<bool> {
+    while Instant::now() < deadline && !progress.is_given_up() {
+        if takes_more(file)? {
+            return Ok(true);
         }
-    })
-}
-
-/// The descriptor itself: the buffer of `std::io::stdout` could send, after an error, what was
-/// given up.
-fn stdout() -> io::Result<File> {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned();
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned();
-    handle.map(File::from)
-}
-
-/// Whether it can be locked, truncated and synchronised. Standard output that a shell has sent to
-/// a file can't be truncated: its position would stay behind the end.
-fn regular(target: &Target, file: &File) -> bool {
-    matches!(target, Target::File(_)) && file.metadata().is_ok_and(|metadata| metadata.is_file())
-}
-
-fn lock(file: &File) -> io::Result<()> {
-    match file.lock() {
-        // Some network file systems have no locks: then one process at a time may use the file.
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
-        result => result,
     }
-}
-
-fn torn(file: &mut File, length: u64) -> io::Result<bool> {
-    if length == 0 {
-        return Ok(false);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
+    Ok(false)
 }

@@ -126,5 +126,6 @@ mod transaction;
 
 pub use config::{Compression, KafkaConfig, Partitioner, SaslMechanism};
 pub use error::KafkaError;
+pub use mapping::message_id;
 pub use publisher::KafkaPublisher;
 pub use tail::KafkaTail;

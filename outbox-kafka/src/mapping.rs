@@ -11,6 +11,13 @@ use rdkafka::producer::BaseRecord;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+/// The id that an outbox gave a message: what an inbox tells duplicates by. `None` if the record has none, or
+/// one that is no text: it comes from elsewhere.
+pub fn message_id(record: &impl rdkafka::Message) -> Option<&str> {
+    let header = record.headers()?.iter().find(|header| header.key == MESSAGE_ID)?;
+    std::str::from_utf8(header.value?).ok()
+}
+
 /// The record of `message` in the Kafka topic `topic`, which carries `index` to its report. It was
 /// made `now` at the latest.
 pub(crate) fn record<'a>(
@@ -133,6 +140,9 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
     use super::*;
     use crate::client::Client;
     use crate::threads::Living;
@@ -146,6 +156,20 @@ mod tests {
         let mut client =
             Client::start(&options::producer(&config, None), &Living::default()).unwrap();
         client.send(message, "orders", 0, SystemTime::now())
+    }
+
+    #[test]
+    fn the_id_of_a_record_is_read() {
+        let message = Message::bytes("orders", "").build().unwrap();
+        let headers = record(&message, "orders", 0, SystemTime::now()).headers;
+        let with = |headers| {
+            OwnedMessage::new(None, None, "t".into(), Timestamp::NotAvailable, 0, 0, headers)
+        };
+        let ours = with(headers);
+        assert_eq!(message_id(&ours), Some(&*message.id().to_string()));
+        assert_eq!(message_id(&with(None)), None);
+        let broken = Header { key: MESSAGE_ID, value: Some(&b"\xff"[..]) };
+        assert_eq!(message_id(&with(Some(OwnedHeaders::new().insert(broken)))), None);
     }
 
     #[test]

@@ -129,6 +129,6 @@ mod thread;
 
 pub use config::NatsConfig;
 pub use error::NatsError;
-pub use mapping::HEADERS;
+pub use mapping::{HEADERS, message_id};
 pub use publisher::NatsPublisher;
 pub use tail::NatsTail;

@@ -167,6 +167,12 @@ fn restored(map: &HeaderMap) -> Vec<(String, String)> {
     items.collect()
 }
 
+/// The id that an outbox gave a message: what an inbox tells duplicates by. `None` if it has
+/// none: it comes from elsewhere.
+pub fn message_id(message: &async_nats::Message) -> Option<&str> {
+    message.headers.as_ref()?.get(NATS_MESSAGE_ID).map(HeaderValue::as_str)
+}
+
 /// The message that arrived, under the topic that it was read for.
 pub(crate) fn received(topic: &str, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let none = HeaderMap::new();
@@ -222,6 +228,24 @@ mod tests {
             let back = received(message.topic(), Some(&sent.headers), sent.payload);
             assert!(back == message, "{:?}", sent.headers);
         }
+    }
+
+    #[test]
+    fn the_id_of_a_message_is_read() {
+        let message = Message::bytes("t", "").build().unwrap();
+        let with = |headers| async_nats::Message {
+            subject: "t".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let ours = with(Some(outgoing(&message).unwrap().headers));
+        assert_eq!(message_id(&ours), Some(&*message.id().to_string()));
+        assert_eq!(message_id(&with(None)), None);
+        assert_eq!(message_id(&with(Some(HeaderMap::new()))), None);
     }
 
     #[test]

@@ -111,6 +111,6 @@ mod tail;
 
 pub use config::{QueueType, RabbitMqConfig};
 pub use error::RabbitMqError;
-pub use mapping::HEADER_NAMES;
+pub use mapping::{HEADER_NAMES, message_id};
 pub use publisher::RabbitMqPublisher;
 pub use tail::RabbitMqTail;

@@ -61,6 +61,12 @@ impl Letter {
     }
 }
 
+/// The id that an outbox gave a message: what an inbox tells duplicates by. `None` if it has
+/// none: it comes from elsewhere.
+pub fn message_id(properties: &BasicProperties) -> Option<&str> {
+    properties.message_id().as_ref().map(ShortString::as_str)
+}
+
 /// The message that was sent to `topic`. What no outbox sent gets a new id.
 pub(crate) fn open(topic: &str, delivery: Delivery) -> Message {
     let properties = delivery.properties;
@@ -212,6 +218,14 @@ mod tests {
         let key = Letter::new(&message(&[]), "", &long).unwrap_err();
         assert_eq!(key.as_str(), "the routing key has more than AMQP's 255 bytes");
         assert!(letter(&[("cc", "x"), (&long[1..], "")]).is_ok());
+    }
+
+    #[test]
+    fn the_id_of_a_message_is_read() {
+        let message = message(&[]);
+        let ours = Letter::new(&message, "", "q").unwrap().properties;
+        assert_eq!(message_id(&ours), Some(&*message.id().to_string()));
+        assert_eq!(message_id(&BasicProperties::default()), None);
     }
 
     #[test]

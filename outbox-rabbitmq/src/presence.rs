@@ -75,7 +75,8 @@ impl Link {
                 if self.queues().remove(name.as_str()) {
                     Outcome::Failed(Reason::new(format!("{reason} any more; it is created again")))
                 } else {
-                    Outcome::Rejected(Reason::new(reason))
+                    let remedy = "declare it, or set the option `declare_queues`";
+                    Outcome::Rejected(Reason::new(format!("{reason}: {remedy}")))
                 }
             }
             Err(error) => unsent(&error),

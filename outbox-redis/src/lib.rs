@@ -116,6 +116,6 @@ mod worker;
 
 pub use config::RedisConfig;
 pub use error::RedisError;
-pub use mapping::PAYLOAD;
+pub use mapping::{PAYLOAD, message_id};
 pub use publisher::RedisPublisher;
 pub use tail::RedisTail;

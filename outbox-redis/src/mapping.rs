@@ -68,6 +68,12 @@ pub(crate) fn longest(command: &Cmd) -> usize {
     command.args_iter().map(length).max().unwrap_or_default()
 }
 
+/// The id that an outbox gave a message: what an inbox tells duplicates by. `None` if it has
+/// none: it comes from elsewhere.
+pub fn message_id(entry: &redis::streams::StreamId) -> Option<String> {
+    entry.get(MESSAGE_ID)
+}
+
 /// The message of an entry, whose names and values alternate, under the topic it was read for.
 pub(crate) fn received(topic: &str, fields: Vec<Vec<u8>>) -> Message {
     let mut parts = MessageParts {
@@ -136,6 +142,20 @@ mod tests {
             let back = received(message.topic(), arguments[3..].to_vec());
             assert!(back == message, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn the_id_of_an_entry_is_read() {
+        let text = |bytes: &[u8]| redis::Value::BulkString(bytes.to_vec());
+        let message = message();
+        let arguments = arguments(&xadd(&message, &RedisConfig::new("h:1")).unwrap());
+        let fields = arguments[3..]
+            .chunks(2)
+            .map(|pair| (String::from_utf8(pair[0].clone()).unwrap(), text(&pair[1])));
+        let mut entry = redis::streams::StreamId { map: fields.collect(), ..Default::default() };
+        assert_eq!(message_id(&entry), Some(message.id().to_string()));
+        entry.map.remove(MESSAGE_ID);
+        assert_eq!(message_id(&entry), None);
     }
 
     #[test]

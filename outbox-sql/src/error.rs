@@ -18,6 +18,14 @@ pub enum Error {
          `enqueue_in_raw_transaction`"
     )]
     NoTransaction,
+    /// A received message can't be noted so. Nothing was written.
+    #[error("the {part} of a received message must have 1 to {most} bytes, none of them NUL")]
+    Receipt {
+        /// Which part of it.
+        part: &'static str,
+        /// The most bytes.
+        most: usize,
+    },
     /// The transaction isn't open any more, or never was: the server has rolled it back by itself,
     /// as after a deadlock on MySQL or a full disk on SQLite, or MySQL has committed it before data
     /// definition. Nothing was enqueued. Whether to do it again depends on which it was.
@@ -51,7 +59,11 @@ impl Error {
     /// Whether the same transaction, done again from its start, may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Message(_) | Self::NoTransaction | Self::TransactionEnded | Self::Url => false,
+            Self::Message(_)
+            | Self::Receipt { .. }
+            | Self::NoTransaction
+            | Self::TransactionEnded
+            | Self::Url => false,
             Self::Outbox(error) => {
                 matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
             }

@@ -8,7 +8,7 @@ use outbox_core::StoreError;
 
 use crate::failure::{Failure, schema};
 use crate::open::{check_count, check_server, installed, is_there, newer, number};
-use crate::schema::migrations;
+use crate::schema::{self as tables, Migration};
 use crate::slot::{Operation, Slot, begin_write};
 use crate::statement::Sql;
 use crate::store::Context;
@@ -70,12 +70,24 @@ pub fn script(dialect: Dialect, names: &Names, partitions: u16) -> Result<String
     if let (Some(schema), Some(create)) = (&names.schema, create_schema(dialect)) {
         writeln!(script, "{create}{};", quoted(dialect, schema)).expect("a string");
     }
-    for migration in migrations(dialect, names, partitions) {
+    for migration in tables::migrations(dialect, names, partitions) {
         for statement in migration.statements {
             writeln!(script, "{statement};").expect("a string");
         }
     }
     Ok(script)
+}
+
+/// The migrations one by one, ascending by version, for a migration tool that keeps a list of its
+/// own. Where the database can, run each in a transaction. The schema, if `names` have one, must
+/// exist.
+pub fn migrations(
+    dialect: Dialect,
+    names: &Names,
+    partitions: u16,
+) -> Result<Vec<Migration>, StoreError> {
+    check_count(partitions)?;
+    Ok(tables::migrations(dialect, names, partitions))
 }
 
 struct Migrate<'a> {
@@ -107,7 +119,7 @@ impl Operation for Migrate<'_> {
             }
             Some(info) => info.version,
         };
-        for migration in migrations(self.context.dialect, self.names, self.partitions) {
+        for migration in tables::migrations(self.context.dialect, self.names, self.partitions) {
             if migration.version > at {
                 for statement in migration.statements {
                     session.run(&statement).await?;

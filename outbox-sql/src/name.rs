@@ -85,7 +85,7 @@ impl fmt::Display for Names {
     }
 }
 
-/// The quoted names of one outbox's tables.
+/// The quoted names of one outbox's tables and of what stands beside them.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables {
     pub(crate) outbox: String,
@@ -95,6 +95,9 @@ pub(crate) struct Tables {
     pub(crate) relay: String,
     pub(crate) meta: String,
     pub(crate) sequence: String,
+    pub(crate) inbox: String,
+    /// A function on PostgreSQL, a procedure on MySQL.
+    pub(crate) enqueue: String,
 }
 
 impl Tables {
@@ -119,6 +122,8 @@ impl Tables {
             relay: table("_relay"),
             meta: table("_meta"),
             sequence: table("_seq"),
+            inbox: table("_inbox"),
+            enqueue: table("_enqueue"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Finding out, before anything is done, whether an outbox is there and fit for use.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use outbox_core::{Partition, StoreError, StoreErrorKind};
 
 use crate::failure::{Failure, schema, standby};
+use crate::name::Tables;
 use crate::row::Columns;
 use crate::slot::{Operation, Slot};
 use crate::statement::Sql;
@@ -41,6 +44,27 @@ pub async fn inspect_on<S: Session>(
     let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
     let open = Open { context: Context::new(dialect, &config), names: names.clone() };
     open.run(session).await.map_err(|failure| failure.into_store_error(Open::NAME))
+}
+
+/// For adapters whose own connections may look elsewhere than the user's: on PostgreSQL, `names`
+/// with the schema in which `session` finds the outbox or, if there is none, would create it.
+pub async fn locate<S: Session>(
+    session: &mut S,
+    dialect: Dialect,
+    names: &Names,
+) -> Result<Names, StoreError> {
+    if dialect != Dialect::Postgres || names.schema.is_some() {
+        return Ok(names.clone());
+    }
+    let mut sql = Sql::new(
+        dialect,
+        "SELECT coalesce((SELECT nspname FROM pg_namespace JOIN pg_class \
+           ON relnamespace = pg_namespace.oid WHERE pg_class.oid = to_regclass(",
+    );
+    sql.bind(Tables::new(dialect, names).meta.as_str()).push(")), current_schema())::text");
+    let failed = |failure: Failure| failure.into_store_error(Open::NAME);
+    let schema = text(session, sql).await.map_err(failed)?;
+    Ok(Names { schema: schema.map(|name| Identifier::found(&name)), ..names.clone() })
 }
 
 /// Opening an outbox.
@@ -92,11 +116,7 @@ impl Open {
                 sql.bind(self.context.tables.meta.as_str()).push(")")
             }
         };
-        let mut statement = sql.finish(&[Type::Text]);
-        statement.cached = false;
-        let rows = session.query(&statement).await?;
-        let name = rows.into_iter().next().map(|row| Columns::new(row).text("schema", &mut None));
-        Ok(name.transpose()?.flatten().map(|name| Identifier::found(&name)))
+        Ok(text(session, sql).await?.map(|name| Identifier::found(&name)))
     }
 
     async fn check_tables<S: Session>(&self, session: &mut S) -> Result<(), Failure> {
@@ -240,6 +260,16 @@ pub(crate) async fn number<S: Session>(session: &mut S, sql: Sql) -> Result<Opti
     statement.cached = false;
     match session.query(&statement).await?.into_iter().next() {
         Some(row) => Columns::new(row).optional_int(),
+        None => Ok(None),
+    }
+}
+
+/// Likewise, if it is text.
+async fn text<S: Session>(session: &mut S, sql: Sql) -> Result<Option<Arc<str>>, Failure> {
+    let mut statement = sql.finish(&[Type::Text]);
+    statement.cached = false;
+    match session.query(&statement).await?.into_iter().next() {
+        Some(row) => Columns::new(row).text("schema", &mut None),
         None => Ok(None),
     }
 }

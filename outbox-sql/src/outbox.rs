@@ -146,9 +146,9 @@ impl OpenOutbox {
     /// For adapters: stores [checked](Self::messages) messages in their order, in the transaction
     /// that `session` is in.
     ///
-    /// The ORM must have been asked whether it is in a transaction, and be taken at its word on
-    /// PostgreSQL; elsewhere the server is asked, too. `savepoint` is what the ORM's names for its
-    /// savepoints begin with, or `None` in a transaction that the ORM doesn't know of.
+    /// `savepoint` is what the ORM's names for its savepoints begin with, if the ORM says that it
+    /// is in a transaction: on PostgreSQL it is taken at its word, elsewhere the server is asked,
+    /// too. Without it the server is asked everywhere, and `session` may even be a pool.
     pub async fn write<S: Session>(
         &self,
         session: &mut S,
@@ -179,20 +179,21 @@ pub(crate) async fn check_open<S: Session>(
     context: &'static str,
 ) -> Result<(), Error> {
     let failed = |error| Error::database(context, error);
-    let Some(probe) = Probe::of(dialect) else { return Ok(()) };
+    let probe = match savepoint {
+        Some(_) => Probe::of(dialect),
+        None => Some(Probe::without_orm(dialect)),
+    };
+    let Some(probe) = probe else { return Ok(()) };
     let answer = session.run(probe.text).await;
     if probe.is_open(answer).map_err(failed)? {
         return Ok(());
     }
-    if probe.begins {
+    if let Some(name) = savepoint.filter(|_| probe.begins) {
         // Where the ORM believes in a transaction and in savepoints, they must be there for it to
         // roll back: otherwise it would keep what the probe has begun, and hand the connection out
         // again. How deep it is in them it need not tell.
-        let text = match savepoint {
-            Some(name) => (1..=DEEPEST).map(|n| format!("SAVEPOINT {name}{n};")).collect(),
-            None => "ROLLBACK".to_owned(),
-        };
-        session.run(&text).await.map_err(failed)?;
+        let savepoints: Vec<_> = (1..=DEEPEST).map(|n| format!("SAVEPOINT {name}{n}")).collect();
+        session.run(&savepoints.join("; ")).await.map_err(failed)?;
     }
     Err(Error::TransactionEnded)
 }

@@ -8,11 +8,11 @@ use crate::{Dialect, DriverError};
 /// after a deadlock and commit one before data definition, SQLite rolls back after a full disk, an error of input or output or `ON CONFLICT
 /// ROLLBACK`; whoever goes on after such an error writes outside of any transaction, and an event
 /// would be stored though the change that it tells of is gone. With `autocommit = 0` MySQL and
-/// MariaDB always say that one is open. PostgreSQL needs no probe: a
-/// transaction that has failed refuses every statement until it is rolled back.
+/// MariaDB always say that one is open. PostgreSQL needs no probe where the ORM knows of the
+/// transaction: one that has failed refuses every statement until it is rolled back.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
-    /// What to run; on MySQL these are two statements.
+    /// What to run, which may be two statements.
     pub text: &'static str,
     /// Where no transaction was open, the probe has begun one.
     pub begins: bool,
@@ -20,21 +20,38 @@ pub struct Probe {
     outside: Option<&'static str>,
 }
 
+const SAVEPOINT: Probe = Probe {
+    text: "SAVEPOINT outbox_transaction_probe; RELEASE SAVEPOINT outbox_transaction_probe",
+    begins: false,
+    inside: None,
+    outside: None,
+};
+
 impl Probe {
-    /// The probe for a database that needs one.
+    /// The probe for a database that needs one where the ORM says that it is in a transaction.
     pub fn of(dialect: Dialect) -> Option<Self> {
         match dialect {
             Dialect::Postgres => None,
             // Outside of a transaction a savepoint ends with its statement (1305: there is none).
-            Dialect::MySql => Some(Self {
-                text: "SAVEPOINT outbox_transaction_probe; RELEASE SAVEPOINT outbox_transaction_probe",
-                begins: false,
-                inside: None,
-                outside: Some("1305"),
-            }),
+            Dialect::MySql => Some(Self { outside: Some("1305"), ..SAVEPOINT }),
             // Within a transaction none can begin, which harms the one that there is in no way.
             Dialect::Sqlite => {
                 Some(Self { text: "BEGIN", begins: true, inside: Some("1"), outside: None })
+            }
+        }
+    }
+
+    /// The probe where the ORM knows of no transaction, for whatever the next statement will run
+    /// on: even a pool, whose statements each have a connection of their own. It leaves nothing
+    /// behind, as it ends what it begins in the same text.
+    pub fn without_orm(dialect: Dialect) -> Self {
+        match dialect {
+            // Outside of a transaction there are no savepoints (25P01).
+            Dialect::Postgres => Self { outside: Some("25P01"), ..SAVEPOINT },
+            Dialect::MySql => Self { outside: Some("1305"), ..SAVEPOINT },
+            // Within a transaction the first statement fails, so the second doesn't run.
+            Dialect::Sqlite => {
+                Self { text: "BEGIN; ROLLBACK", begins: false, inside: Some("1"), outside: None }
             }
         }
     }
@@ -63,10 +80,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_not_expected_is_an_error() {
-        for (dialect, inside, outside) in
-            [(Dialect::MySql, None, Some("1305")), (Dialect::Sqlite, Some("1"), None)]
-        {
-            let probe = Probe::of(dialect).unwrap();
+        for (dialect, probe, inside, outside) in [
+            (Dialect::MySql, Probe::of(Dialect::MySql).unwrap(), None, Some("1305")),
+            (Dialect::Sqlite, Probe::of(Dialect::Sqlite).unwrap(), Some("1"), None),
+            (Dialect::Postgres, Probe::without_orm(Dialect::Postgres), None, Some("25P01")),
+            (Dialect::MySql, Probe::without_orm(Dialect::MySql), None, Some("1305")),
+            (Dialect::Sqlite, Probe::without_orm(Dialect::Sqlite), Some("1"), None),
+        ] {
             let answer = |code: Option<&str>| match code {
                 None => Ok(()),
                 Some(code) => Err(DriverError::database(dialect, code, "it says so")),

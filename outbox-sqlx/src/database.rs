@@ -51,7 +51,7 @@ pub(crate) mod backend {
 macro_rules! same_for_every_database {
     () => {
         fn error(error: sqlx::Error) -> outbox_sql::DriverError {
-            crate::error::driver_error(Self::DIALECT, error, code)
+            crate::driver_error(Self::DIALECT, error)
         }
 
         async fn run(

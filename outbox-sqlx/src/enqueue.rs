@@ -7,6 +7,7 @@ use outbox_core::IntoMessage;
 use outbox_sql::{OpenOutbox, OutboxConfig, StoreConfig};
 use sqlx::{Connection, Pool};
 
+use crate::transaction::SAVEPOINT;
 use crate::{Database, Error, SqlxDriver, SqlxSession, Store};
 
 /// An outbox, to enqueue messages in. Cheap to clone.
@@ -73,12 +74,11 @@ impl<DB: Database> Outbox<DB> {
         }
         let messages = self.messages(messages)?;
         let mut session = SqlxSession::<DB, _>::new(connection);
-        self.open.write(&mut session, &messages, Some("_sqlx_savepoint_")).await
+        self.open.write(&mut session, &messages, Some(SAVEPOINT)).await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// sqlx doesn't know of. **On PostgreSQL, without a transaction the messages are stored at
-    /// once, whatever becomes of the change that they tell of.** Elsewhere the server is asked:
+    /// sqlx doesn't know of. The server is asked whether there is one, in a round trip of its own:
     /// without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction(
         &self,
@@ -86,7 +86,7 @@ impl<DB: Database> Outbox<DB> {
         messages: impl IntoIterator<Item = impl IntoMessage>,
     ) -> Result<(), Error> {
         let messages = self.messages(messages)?;
-        let known = connection.is_in_transaction().then_some("_sqlx_savepoint_");
+        let known = connection.is_in_transaction().then_some(SAVEPOINT);
         self.open.write(&mut SqlxSession::<DB, _>::new(connection), &messages, known).await
     }
 

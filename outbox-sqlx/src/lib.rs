@@ -25,8 +25,8 @@
 mod database;
 mod driver;
 mod enqueue;
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod error;
+mod inbox;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -38,11 +38,13 @@ mod transaction;
 pub use database::Database;
 pub use driver::{SqlxDriver, SqlxSession};
 pub use enqueue::Outbox;
+pub use error::driver_error;
+pub use inbox::Inbox;
 pub use outbox_sql::{
     DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
-    SqlStore, StoreConfig, migrate, script,
+    Receipt, SqlStore, StoreConfig, migrate, script,
 };
-pub use transaction::OutboxTransaction;
+pub use transaction::{OutboxTransaction, SAVEPOINT};
 
 /// The store of an [`Outbox`], for a relay.
 pub type Store<DB> = SqlStore<SqlxDriver<DB>>;

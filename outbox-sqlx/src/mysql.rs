@@ -1,8 +1,8 @@
 //! MySQL and MariaDB.
 
 use outbox_sql::{Dialect, Type, Value};
-use sqlx::error::{BoxDynError, DatabaseError};
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlDatabaseError, MySqlRow};
+use sqlx::error::BoxDynError;
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlRow};
 use sqlx::{Arguments, ConnectOptions, MySql, Row};
 use uuid::Uuid;
 
@@ -23,11 +23,6 @@ impl Backend for MySql {
 }
 
 same_for_every_database!(prepare MySql);
-
-/// The number: the SQLSTATE that sqlx calls the code is too coarse to tell conflicts.
-fn code(error: &dyn DatabaseError) -> Option<String> {
-    error.try_downcast_ref::<MySqlDatabaseError>().map(|error| error.number().to_string())
-}
 
 fn bind(arguments: &mut MySqlArguments, value: &Value) -> Result<(), BoxDynError> {
     match value {

@@ -1,7 +1,7 @@
 //! PostgreSQL.
 
 use outbox_sql::{Dialect, Type, Value};
-use sqlx::error::{BoxDynError, DatabaseError};
+use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{Arguments, ConnectOptions, Postgres, Row};
 use uuid::Uuid;
@@ -23,10 +23,6 @@ impl Backend for Postgres {
 }
 
 same_for_every_database!(prepare Postgres);
-
-fn code(error: &dyn DatabaseError) -> Option<String> {
-    error.code().map(Into::into)
-}
 
 fn bind(arguments: &mut PgArguments, value: &Value) -> Result<(), BoxDynError> {
     match value {

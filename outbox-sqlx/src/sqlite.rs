@@ -1,7 +1,7 @@
 //! SQLite.
 
 use outbox_sql::{Dialect, Type, Value};
-use sqlx::error::{BoxDynError, DatabaseError};
+use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{Arguments, ConnectOptions, Row, Sqlite};
 use uuid::Uuid;
@@ -23,11 +23,6 @@ impl Backend for Sqlite {
 }
 
 same_for_every_database!(prepare Sqlite);
-
-/// The extended result code.
-fn code(error: &dyn DatabaseError) -> Option<String> {
-    error.code().map(Into::into)
-}
 
 fn bind(arguments: &mut SqliteArguments, value: &Value) -> Result<(), BoxDynError> {
     match value {

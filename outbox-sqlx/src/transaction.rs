@@ -8,6 +8,9 @@ use sqlx::{Pool, SqlSafeStr, Transaction};
 
 use crate::{Database, Error, Outbox};
 
+/// What sqlx's names for its savepoints begin with, also under an ORM that stands on sqlx.
+pub const SAVEPOINT: &str = "_sqlx_savepoint_";
+
 /// A transaction of sqlx's with an outbox. It dereferences to the connection: `&mut *tx` executes
 /// queries in it.
 ///

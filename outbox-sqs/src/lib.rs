@@ -130,6 +130,6 @@ mod tail;
 pub use config::{Body, SqsConfig};
 pub use error::SqsError;
 pub use headers::HEADERS;
-pub use mapping::BODY_ENCODING;
+pub use mapping::{BODY_ENCODING, message_id};
 pub use publisher::SqsPublisher;
 pub use tail::SqsTail;

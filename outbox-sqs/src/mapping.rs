@@ -180,6 +180,13 @@ fn group(key: &str) -> String {
     hex
 }
 
+/// The id that an outbox gave a message: what an inbox tells duplicates by. `None` if it has
+/// none: it comes from elsewhere, or was received without asking for attributes
+/// (`message_attribute_names("All")`).
+pub fn message_id(message: &aws_sdk_sqs::types::Message) -> Option<&str> {
+    message.message_attributes()?.get(MESSAGE_ID)?.string_value()
+}
+
 /// The message that arrived, under the topic that it was read for.
 pub(crate) fn received(topic: &str, received: &aws_sdk_sqs::types::Message) -> Message {
     let attributes: BTreeMap<String, String> = received
@@ -240,6 +247,14 @@ mod tests {
 
     fn names(outgoing: &Outgoing) -> Vec<&str> {
         outgoing.attributes.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_id_of_a_message_is_read() {
+        let message = Message::bytes("t", "x").build().unwrap();
+        let ours = arrived(outgoing(&message));
+        assert_eq!(message_id(&ours), Some(&*message.id().to_string()));
+        assert_eq!(message_id(&aws_sdk_sqs::types::Message::builder().build()), None);
     }
 
     #[test]

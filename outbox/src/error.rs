@@ -52,11 +52,13 @@ pub enum Error {
         /// Why.
         source: StoreError,
     },
-    /// The publisher can't be made, or can't reach its broker.
-    #[error("the publisher `{url}` can't be used")]
+    /// A broker can't be reached, or refuses what the URL asks for.
+    #[error("the broker `{url}` can't be used")]
     Publisher {
         /// Its URL, redacted.
         url: String,
+        /// Whether the same call may succeed later, without anybody changing the configuration.
+        retryable: bool,
         /// Why.
         source: Box<dyn StdError + Send + Sync>,
     },
@@ -92,8 +94,13 @@ impl Error {
             Self::Store { source, .. } | Self::Migrate { source, .. } => {
                 store_remedy(source.kind()).into()
             }
-            Self::Publisher { .. } => {
+            Self::Publisher { retryable: true, .. } => {
                 "check that the target exists and may be written, or that the broker runs".into()
+            }
+            Self::Publisher { retryable: false, .. } => {
+                "correct the URL's user, password, certificates or options, or what the broker \
+                 permits; trying again changes nothing"
+                    .into()
             }
             Self::Message(_) => "change the message; nothing was written".into(),
             Self::Enqueue { .. } => "check the database and enqueue again; consumers that know \
@@ -111,8 +118,8 @@ fn store_remedy(kind: StoreErrorKind) -> &'static str {
         }
         StoreErrorKind::Conflict => "try again: other transactions hold locks for too long",
         StoreErrorKind::Schema => {
-            "run `outbox migrate` for this store, and check `outbox_prefix` and `outbox_schema` \
-             of its URL"
+            "`outbox migrate` creates tables that are missing and updates older ones; check \
+             `outbox_prefix` and `outbox_schema` of the URL"
         }
         _ => {
             "check the URL's user, password, database or path, and what that user may do; a SQLite \

@@ -40,6 +40,33 @@
 //! # }
 //! ```
 //!
+//! # Events
+//!
+//! What a service tells of is a type of its own. With the feature `derive` it says by itself where
+//! it goes, and `tx.emit(&event)` or `outbox.enqueue(&mut tx, &event)` takes it as it is.
+//! The documentation of `outbox-derive` has all that it can say.
+//!
+//! ```
+//! # #[cfg(feature = "derive")]
+//! # fn example() -> Result<(), outbox::InvalidMessage> {
+//! use outbox::{Event, Message};
+//! use serde::Serialize;
+//!
+//! #[derive(Serialize, Event)]
+//! #[event(topic = "orders", type = "order.paid")]
+//! struct OrderPaid {
+//!     #[event(key)]
+//!     order: u64,
+//! }
+//!
+//! let message = Message::event(&OrderPaid { order: 42 }).header("tenant", "acme").build()?;
+//! assert_eq!(message.key(), Some("42"));
+//! # Ok(())
+//! # }
+//! # #[cfg(feature = "derive")]
+//! # example().unwrap();
+//! ```
+//!
 //! # By URL
 //!
 //! A program that only relays, migrates or looks after an outbox names its database by URL: see
@@ -54,27 +81,40 @@
 //! | `sqlx-postgres` | PostgreSQL through sqlx |
 //! | `sqlx-mysql` | MySQL and MariaDB through sqlx |
 //! | `sqlx-sqlite` | SQLite, built in, through sqlx |
+//! | `diesel-postgres`, `diesel-mysql`, `diesel-sqlite` | the same through diesel-async; `outbox-diesel` has more |
+//! | `seaorm-postgres`, `seaorm-mysql`, `seaorm-sqlite` | the same through SeaORM; `outbox-seaorm` has more |
 //! | `kafka` | Apache Kafka |
 //! | `nats` | NATS JetStream |
 //! | `rabbitmq` | RabbitMQ |
 //! | `sqs` | Amazon SQS |
 //! | `redis` | Redis Streams |
 //! | `file` | JSON lines to `stdout:` or `file:PATH` |
+//! | `derive` | `#[derive(Event)]` |
+//! | `opentelemetry` | messages carry the trace in which they are made (`outbox::trace`) |
 
 mod error;
+mod lazy;
 mod publisher;
 mod redact;
 mod scheme;
 mod store;
 
+#[doc(hidden)]
+pub use outbox_core::__derive;
 pub use outbox_core::broker;
+#[cfg(feature = "opentelemetry")]
+pub use outbox_core::trace;
 pub use outbox_core::{
-    Admin, BatchLimits, DeadFilter, DeadLetter, Ending, Health, InvalidMessage, Limits, Message,
-    MessageBuilder, MessageParts, Observer, Ordering, Outcome, Partition, PartitionStats,
-    Publisher, Reason, Relay, RelayBuilder, RelayId, Stats, Store, StoreError, StoreErrorKind,
-    Waker, relay,
-    relay::{Backoff, Event, InvalidConfig, RelayConfig, RetryPolicy},
+    Admin, BatchLimits, DeadFilter, DeadLetter, Ending, Event, Health, IntoMessage, InvalidMessage,
+    Limits, Message, MessageBuilder, MessageParts, Observer, Ordering, Outcome, Partition,
+    PartitionStats, Publisher, Reason, Relay, RelayBuilder, RelayId, Stats, Store, StoreError,
+    StoreErrorKind, Waker, json, relay,
+    relay::{Backoff, InvalidConfig, RelayConfig, RetryPolicy},
 };
+#[cfg(feature = "derive")]
+pub use outbox_derive::Event;
+#[cfg(any(feature = "diesel-postgres", feature = "diesel-mysql", feature = "diesel-sqlite"))]
+pub use outbox_diesel as diesel;
 #[cfg(feature = "file")]
 pub use outbox_file as file;
 #[cfg(feature = "kafka")]
@@ -85,6 +125,8 @@ pub use outbox_nats as nats;
 pub use outbox_rabbitmq as rabbitmq;
 #[cfg(feature = "redis")]
 pub use outbox_redis as redis;
+#[cfg(any(feature = "seaorm-postgres", feature = "seaorm-mysql", feature = "seaorm-sqlite"))]
+pub use outbox_seaorm as seaorm;
 #[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
 pub use outbox_sqlx as sqlx;
 #[cfg(feature = "sqs")]
@@ -93,6 +135,7 @@ pub use outbox_sqs as sqs;
 pub use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
+pub use lazy::LazyPublisher;
 pub use publisher::{connect_publisher, connect_tail};
 pub use redact::redact;
 pub use store::{Connected, StoreUrl};
@@ -102,3 +145,9 @@ pub use store::{Connected, StoreUrl};
 #[doc = include_str!("../../README.md")]
 #[derive(Debug)]
 pub struct Readme;
+
+/// The same service in every ORM, compiled.
+#[cfg(all(doctest, feature = "sqlx-sqlite", feature = "diesel-sqlite", feature = "seaorm-sqlite"))]
+#[doc = include_str!("../../ORMS.md")]
+#[derive(Debug)]
+pub struct Orms;

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use outbox_core::Publisher;
 use outbox_core::broker::Tail;
+use outbox_core::relay::DestinationSpec;
+use outbox_core::{BatchLimits, Ordering, Publisher, Reason};
 
 use crate::scheme::{Scheme, find, with_feature};
 use crate::{Error, redact};
@@ -28,7 +29,20 @@ use crate::{Error, redact};
 /// `…Config` has a table of them. `destination` is common to all brokers: a template in which
 /// `{topic}` stands for the message's topic.
 pub async fn connect_publisher(url: &str) -> Result<Arc<dyn Publisher>, Error> {
-    (find("publisher", TABLE, url)?.publisher)(url).await
+    (plan(url)?.connect)().await
+}
+
+/// What is known of a publisher before it is connected, and how that is done.
+pub(crate) struct Plan {
+    /// What it declares once it is.
+    pub(crate) spec: DestinationSpec,
+    pub(crate) connect: Box<dyn Fn() -> Connecting + Send + Sync>,
+}
+
+pub(crate) type Connecting = BoxFuture<'static, Result<Arc<dyn Publisher>, Error>>;
+
+pub(crate) fn plan(url: &str) -> Result<Plan, Error> {
+    (find("publisher", TABLE, url)?.plan)(url)
 }
 
 /// Reads what arrives at the destination of `topic` from now on, for people who look and for
@@ -41,16 +55,13 @@ pub async fn connect_tail(url: &str, topic: &str) -> Result<Box<dyn Tail>, Error
     tail(url, topic).await
 }
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
-
 #[derive(Clone, Copy)]
 struct Adapter {
-    publisher: Connect,
+    plan: fn(&str) -> Result<Plan, Error>,
     tail: Option<ConnectTail>,
 }
 
-type Connect = for<'a> fn(&'a str) -> Answer<'a, Arc<dyn Publisher>>;
-type ConnectTail = for<'a> fn(&'a str, &'a str) -> Answer<'a, Box<dyn Tail>>;
+type ConnectTail = for<'a> fn(&'a str, &'a str) -> BoxFuture<'a, Result<Box<dyn Tail>, Error>>;
 
 const TABLE: &[Scheme<Adapter>] = &[
     Scheme {
@@ -80,66 +91,109 @@ const TABLE: &[Scheme<Adapter>] = &[
 
 /// Adapters have the same shape, but no type that one could be generic over.
 macro_rules! adapter {
-    ($feature:literal, $module:ident, $config:path, $publisher:path $(, $tail:path)?) => {
+    ($feature:literal, $module:ident, $spec:expr, $config:path, $publisher:path $(, $tail:path)?) => {
         #[cfg(feature = $feature)]
         mod $module {
             use super::*;
 
-            pub(super) const ADAPTER: Adapter =
-                Adapter { publisher, tail: adapter!(@tail $($tail)?) };
+            pub(super) const ADAPTER: Adapter = Adapter { plan, tail: adapter!(@tail $($tail)?) };
 
-            fn publisher(url: &str) -> Answer<'_, Arc<dyn Publisher>> {
-                Box::pin(async move {
-                    let config: $config = config(url)?;
-                    let publisher = <$publisher>::connect(config).await;
-                    Ok(Arc::new(publisher.map_err(|error| refused(url, error))?) as _)
-                })
+            fn plan(url: &str) -> Result<Plan, Error> {
+                let config: $config = config(url)?;
+                let spec: fn(&$config) -> DestinationSpec = $spec;
+                let (spec, shown) = (spec(&config), redact(url));
+                let connect = move || -> Connecting {
+                    let (config, url) = (config.clone(), shown.clone());
+                    Box::pin(async move {
+                        let publisher = <$publisher>::connect(config).await;
+                        Ok(Arc::new(publisher.map_err(adapter!(@refused url))?) as _)
+                    })
+                };
+                Ok(Plan { spec, connect: Box::new(connect) })
             }
 
-            $(fn tail<'a>(url: &'a str, topic: &'a str) -> Answer<'a, Box<dyn Tail>> {
+            $(fn tail<'a>(
+                url: &'a str,
+                topic: &'a str,
+            ) -> BoxFuture<'a, Result<Box<dyn Tail>, Error>> {
                 Box::pin(async move {
                     let config: $config = config(url)?;
                     let tail = <$tail>::connect(config, topic).await;
-                    Ok(Box::new(tail.map_err(|error| refused(url, error))?) as _)
+                    Ok(Box::new(tail.map_err(adapter!(@refused redact(url)))?) as _)
                 })
             })?
         }
     };
     (@tail $tail:path) => { Some(tail) };
     (@tail) => { None };
+    (@refused $url:expr) => {
+        |error| Error::Publisher {
+            url: $url,
+            retryable: error.is_retryable(),
+            source: error.into(),
+        }
+    };
 }
 
 adapter!(
     "kafka",
     kafka,
+    |config| {
+        let prefix = config.transactional_id.is_some();
+        let ordering = if prefix { Ordering::PrefixPerKey } else { Ordering::Independent };
+        let limits = BatchLimits { messages: 2_000, bytes: 8 * 1024 * 1024 };
+        DestinationSpec { ordering, limits }
+    },
     outbox_kafka::KafkaConfig,
     outbox_kafka::KafkaPublisher,
     outbox_kafka::KafkaTail
 );
-adapter!("nats", nats, outbox_nats::NatsConfig, outbox_nats::NatsPublisher, outbox_nats::NatsTail);
+adapter!(
+    "nats",
+    nats,
+    |_| DestinationSpec::default(),
+    outbox_nats::NatsConfig,
+    outbox_nats::NatsPublisher,
+    outbox_nats::NatsTail
+);
 adapter!(
     "rabbitmq",
     rabbitmq,
+    |_| DestinationSpec::default(),
     outbox_rabbitmq::RabbitMqConfig,
     outbox_rabbitmq::RabbitMqPublisher,
     outbox_rabbitmq::RabbitMqTail
 );
-adapter!("sqs", sqs, outbox_sqs::SqsConfig, outbox_sqs::SqsPublisher, outbox_sqs::SqsTail);
+adapter!(
+    "sqs",
+    sqs,
+    |config| {
+        let (requests, bytes) = (config.concurrency, config.max_bytes);
+        let limits = BatchLimits { messages: requests * 10, bytes: requests * bytes };
+        DestinationSpec { limits, ..DestinationSpec::default() }
+    },
+    outbox_sqs::SqsConfig,
+    outbox_sqs::SqsPublisher,
+    outbox_sqs::SqsTail
+);
 adapter!(
     "redis",
     redis,
+    |_| DestinationSpec::default(),
     outbox_redis::RedisConfig,
     outbox_redis::RedisPublisher,
     outbox_redis::RedisTail
 );
-adapter!("file", file, outbox_file::FileConfig, outbox_file::FilePublisher);
+adapter!(
+    "file",
+    file,
+    |_| DestinationSpec { ordering: Ordering::PrefixPerKey, ..DestinationSpec::default() },
+    outbox_file::FileConfig,
+    outbox_file::FilePublisher
+);
 
 #[allow(dead_code, reason = "without any adapter nothing is read")]
 fn config<C: FromStr<Err: StdError>>(url: &str) -> Result<C, Error> {
-    url.parse().map_err(|error: C::Err| Error::Url { url: redact(url), problem: error.to_string() })
-}
-
-#[allow(dead_code, reason = "without any adapter nothing is refused")]
-fn refused(url: &str, error: impl StdError + Send + Sync + 'static) -> Error {
-    Error::Publisher { url: redact(url), source: error.into() }
+    let problem = |error: C::Err| Reason::of(&error).to_string();
+    url.parse().map_err(|error| Error::Url { url: redact(url), problem: problem(error) })
 }

@@ -1,6 +1,7 @@
 //! The examples, as their readers run them.
 
 mod brokers;
+mod consumers;
 
 use std::process::{Command, Output};
 

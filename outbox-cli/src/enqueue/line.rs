@@ -1,10 +1,12 @@
 //! One line of input as a message.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outbox::Message;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -22,7 +24,7 @@ pub(super) fn read(line: &[u8]) -> Result<Option<Message>, String> {
             format!("not valid JSON at column {}", error.column())
         }
     })?;
-    message(Fields(fields)).map(Some)
+    message(Fields::of(fields)?).map(Some)
 }
 
 fn message(mut fields: Fields<'_>) -> Result<Message, String> {
@@ -59,12 +61,18 @@ fn message(mut fields: Fields<'_>) -> Result<Message, String> {
 struct Fields<'a>(HashMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
+    /// Which of two values of a field counts, nobody could tell.
+    fn of(Object(members): Object<&'a RawValue>) -> Result<Self, String> {
+        let count = members.len();
+        let fields: HashMap<_, _> = members.into_iter().collect();
+        if fields.len() < count {
+            return Err("it has a field twice".into());
+        }
+        Ok(Self(fields))
+    }
+
     /// A field that must be `kind`; `null` is the same as leaving it out, but for the payload.
-    fn take<T: serde::Deserialize<'a>>(
-        &mut self,
-        name: &str,
-        kind: &str,
-    ) -> Result<Option<T>, String> {
+    fn take<T: Deserialize<'a>>(&mut self, name: &str, kind: &str) -> Result<Option<T>, String> {
         match self.0.remove(name) {
             Some(value) if name == "payload" || value.get() != "null" => {
                 let value = serde_json::from_str(value.get());
@@ -100,14 +108,14 @@ fn parse<T: DeserializeOwned>(value: &RawValue) -> Result<T, ()> {
 }
 
 /// The members of an object, in their order.
-struct Object(Vec<(String, String)>);
+struct Object<T>(Vec<(String, T)>);
 
-impl<'de> serde::Deserialize<'de> for Object {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct Members<T>(PhantomData<T>);
 
-        impl<'de> serde::de::Visitor<'de> for Members {
-            type Value = Object;
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Members<T> {
+            type Value = Object<T>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
@@ -116,7 +124,7 @@ impl<'de> serde::Deserialize<'de> for Object {
             fn visit_map<A: serde::de::MapAccess<'de>>(
                 self,
                 mut map: A,
-            ) -> Result<Object, A::Error> {
+            ) -> Result<Object<T>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
@@ -125,7 +133,7 @@ impl<'de> serde::Deserialize<'de> for Object {
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -177,6 +185,8 @@ mod tests {
             (r#"{"topic":"t","payload":1,"key":{"canary":1}}"#, "`key` must be a string"),
             (r#"{"topic":"t","payload":1,"headers":{"canary":1}}"#, "`headers` must be"),
             (r#"{"topic":"t","payload":1,"canary":1}"#, "a field other than"),
+            (r#"{"topic":"t","payload":1,"key":"canary","key":"b"}"#, "it has a field twice"),
+            (r#"{"topic":"t","payload":1,"canary":1,"canary":1}"#, "it has a field twice"),
             (
                 r#"{"topic":"t","payload":"canary","key":"can\u0000ary"}"#,
                 "a NUL character at byte 3",

@@ -6,4 +6,5 @@ mod lifecycle;
 mod postgres;
 mod program;
 mod refusals;
+mod routes;
 mod signals;

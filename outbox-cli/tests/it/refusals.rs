@@ -1,9 +1,11 @@
 //! What is refused, with which code, and with what advice.
 
+use std::process::Stdio;
+
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::program::{Bed, outbox, outbox_with};
+use crate::program::{Bed, Ran, command, outbox, outbox_with};
 
 #[test]
 fn a_bad_url() {
@@ -54,12 +56,41 @@ fn a_bad_broker() {
     relay(&missing).refused(4, &["does not exist", "help:"]);
 }
 
+/// Seen to fail before its fix: it spoke of a publisher, and a login that was refused of a broker
+/// that doesn't run.
+#[test]
+fn a_broker_that_can_not_be_read() {
+    let tail = |broker: &str| outbox(&["tail", "--broker", broker, "t"]);
+    let down = tail("nats://u:canary@127.0.0.1:1");
+    assert!(!down.stderr.contains("publisher"), "{}", down.stderr);
+    down.refused(4, &["the broker `nats://127.0.0.1:1` can't be used", "that the broker runs"]);
+    let rabbit = std::env::var("OUTBOX_TEST_RABBITMQ");
+    let rabbit = rabbit.unwrap_or("amqp://outbox:outbox@127.0.0.1:15673/%2f".into());
+    let refused = tail(&rabbit.replace(":outbox@", ":canary@"));
+    assert!(!refused.stderr.contains("runs"), "{}", refused.stderr);
+    refused.refused(4, &["ACCESS_REFUSED", "correct the URL's user, password"]);
+}
+
+/// As `outbox status | head` does. Seen to fail before its fix, with `Broken pipe` and code 1.
+#[test]
+fn an_answer_that_nobody_reads_is_no_error() {
+    let bed = Bed::new();
+    let mut status = command(&["status", "--store", &bed.store]);
+    status.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut status = status.spawn().unwrap();
+    drop(status.stdout.take());
+    let ended = Ran::from(status.wait_with_output().unwrap()).ended(0);
+    assert_eq!(ended.stderr, "");
+}
+
 #[test]
 fn settings_that_break_a_promise() {
     let bed = Bed::new();
     let relay = ["relay", "--store", &bed.store, "--broker", "stdout:"];
     let long = [&relay[..], &["--lease", "4s", "--publish-timeout", "3s"]].concat();
-    outbox(&long).refused(2, &["publish_timeout", "half the lease"]);
+    outbox(&long).refused(2, &["publish_timeout", "half the lease", "help: change that option"]);
+    let log = [&relay[..], &["--log", "a=b=c"]].concat();
+    outbox(&log).refused(2, &["help: write --log as"]);
     outbox(&[&relay[..], &["--lease", "4"]].concat()).refused(2, &["a number with a unit"]);
 }
 
@@ -82,7 +113,13 @@ async fn another_version_of_the_tables() {
     let mut connection = SqliteConnection::connect(&bed.store).await.unwrap();
     sqlx::raw_sql("UPDATE outbox_meta SET version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    outbox(&["status", "--store", &bed.store]).refused(3, &["version 99", "update the program"]);
+    let status = outbox(&["status", "--store", &bed.store]);
+    assert!(
+        !status.stderr.contains("run `outbox migrate`"),
+        "that doesn't help: {}",
+        status.stderr
+    );
+    status.refused(3, &["version 99", "update the program"]);
     outbox(&["migrate", "--store", &bed.store]).refused(3, &["version 99", "update the program"]);
 }
 

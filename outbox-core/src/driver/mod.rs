@@ -30,6 +30,31 @@ use telemetry::Telemetry;
 /// Any number of relays may run over one outbox, in one process or in many; they share its
 /// partitions. A relay recovers by itself from everything that can pass: a panic in an adapter, a
 /// broken connection, a database or a broker that is down.
+///
+/// # Metrics
+///
+/// It tells them to the recorder of the crate `metrics` that the program has installed; without
+/// one they go nowhere. Spans of time are in seconds.
+///
+/// | metric | kind | labels | tells |
+/// |---|---|---|---|
+/// | `outbox_published_total` | counter | `publisher` | messages delivered |
+/// | `outbox_failed_total` | counter | `publisher` | messages not delivered, each time, whatever the reason |
+/// | `outbox_publish_seconds` | histogram | `publisher` | how long a call of the publisher took |
+/// | `outbox_end_to_end_seconds` | histogram | | from a message's creation, by its producer's clock, to its delivery |
+/// | `outbox_retried_total` | counter | | failed attempts that are followed by another |
+/// | `outbox_dead_total` | counter | | messages that became dead letters |
+/// | `outbox_breaker_open` | gauge | `publisher` | 1 while the publisher rests, as its broker is unavailable |
+/// | `outbox_fetch_seconds` | histogram | | how long reading a page took |
+/// | `outbox_looked_behind_total` | counter | | rows read again behind the cursor |
+/// | `outbox_late_total` | counter | | of those, rows that were committed late |
+/// | `outbox_held_leases` | gauge | | partitions that the relay owns |
+/// | `outbox_leases_lost_total` | counter | | partitions lost, or not renewed in time |
+/// | `outbox_store_failures_total` | counter | `call` | failed calls of the store: `lease`, `read`, `settle` |
+/// | `outbox_stuck_total` | counter | | messages without a verdict for [`stuck_after`](RelayConfig::stuck_after) |
+/// | `outbox_panics_total` | counter | `in` | panics that it has recovered from |
+/// | `outbox_depth` | gauge | | pending messages, with [`sample`](RelayBuilder::sample) only |
+/// | `outbox_oldest_age_seconds` | gauge | | the age of the oldest, with `sample` only |
 pub struct Relay {
     store: Arc<dyn Store>,
     routes: Routes,
@@ -173,8 +198,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Samples the depth and the oldest age for the metrics, that often. It counts every pending
-    /// row.
+    /// Samples the depth and the oldest age for the [metrics](Relay#metrics), that often. It counts
+    /// every pending row: one relay of an outbox that does it is enough.
     pub fn sample(mut self, admin: Arc<dyn Admin>, every: Duration) -> Self {
         self.admin = Some((admin, every));
         self

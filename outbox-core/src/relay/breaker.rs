@@ -11,13 +11,26 @@ use super::lanes::LaneId;
 pub(super) struct DestinationState {
     pub(super) spec: DestinationSpec,
     /// Lanes with messages to send and none on the way.
-    pub(super) ready: VecDeque<LaneId>,
+    ready: VecDeque<LaneId>,
+    /// Those of them whose first message was in a batch that found the broker unavailable. They
+    /// travel by themselves, one batch at a time, so that they hold up no others.
+    suspects: VecDeque<LaneId>,
     /// Batches on the way.
-    pub(super) flying: usize,
+    flying: usize,
+    suspects_fly: bool,
+    /// The last batch was theirs.
+    suspects_were_last: bool,
     /// Messages delivered so far.
     pub(super) delivered: u64,
     pub(super) breaker: Breaker,
     pub(super) throttled_until: Duration,
+}
+
+/// Where a lane waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    Ready,
+    Suspects,
 }
 
 /// A circuit breaker: an outage costs a probe now and then and no message an attempt.
@@ -33,7 +46,10 @@ impl DestinationState {
         Self {
             spec,
             ready: VecDeque::new(),
+            suspects: VecDeque::new(),
             flying: 0,
+            suspects_fly: false,
+            suspects_were_last: false,
             delivered: 0,
             breaker: Breaker::Closed,
             throttled_until: Duration::ZERO,
@@ -57,17 +73,53 @@ impl DestinationState {
         }
     }
 
-    /// How many batches may be on the way at once, and how many messages the next one takes.
-    pub(super) fn allowance(&self, concurrency: usize) -> (usize, usize) {
-        match self.breaker {
-            Breaker::Closed => (concurrency, self.spec.limits.messages.max(1)),
-            Breaker::Open { .. } | Breaker::Probing { .. } => (1, 1),
+    pub(super) fn lanes_in(&mut self, line: Line) -> &mut VecDeque<LaneId> {
+        match line {
+            Line::Ready => &mut self.ready,
+            Line::Suspects => &mut self.suspects,
         }
     }
 
+    /// Takes the lane that would wait longest out of its line.
+    pub(super) fn pop_last(&mut self) -> Option<LaneId> {
+        self.suspects.pop_back().or_else(|| self.ready.pop_back())
+    }
+
+    /// From which lanes the next batch comes, if there may be one beside those that are on the way.
+    pub(super) fn line(&self, concurrency: usize) -> Option<Line> {
+        let is_closed = self.breaker == Breaker::Closed;
+        if self.flying >= if is_closed { concurrency } else { 1 } {
+            return None;
+        }
+        let suspects = !self.suspects.is_empty() && !self.suspects_fly;
+        if self.ready.is_empty() {
+            return suspects.then_some(Line::Suspects);
+        }
+        // Whether the broker works is asked with those that haven't failed yet.
+        let is_their_turn = is_closed && (self.flying > 0 || !self.suspects_were_last);
+        Some(if suspects && is_their_turn { Line::Suspects } else { Line::Ready })
+    }
+
+    /// How many messages the next batch takes.
+    pub(super) fn room(&self) -> usize {
+        match self.breaker {
+            Breaker::Closed => self.spec.limits.messages.max(1),
+            Breaker::Open { .. } | Breaker::Probing { .. } => 1,
+        }
+    }
+
+    /// A batch has landed that came from there.
+    pub(super) fn landed(&mut self, line: Line, delivered: u64) {
+        self.flying -= 1;
+        self.suspects_fly &= line == Line::Ready;
+        self.delivered += delivered;
+    }
+
     /// A batch starts; when the breaker is open, it is the probe.
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, line: Line) {
         self.flying += 1;
+        self.suspects_were_last = line == Line::Suspects;
+        self.suspects_fly |= self.suspects_were_last;
         if let Breaker::Open { since, tries, .. } = self.breaker {
             self.breaker = Breaker::Probing { since, tries };
         }

@@ -43,6 +43,8 @@ pub(super) struct Lane {
     pub(super) hold: Option<Hold>,
     /// It stands in its destination's queue of ready lanes.
     pub(super) listed: bool,
+    /// It isn't listed before its time: its first message found the broker unavailable.
+    pub(super) rests: bool,
 }
 
 /// The rows `from..=to` of a lane, to be read again from the store. Their messages are not in
@@ -74,6 +76,8 @@ pub(super) struct Lanes {
     by_key: HashMap<LaneKey, LaneId>,
     /// The holds that are in [`HoldState::Until`], by time.
     timers: BTreeSet<(Duration, LaneId)>,
+    /// When lanes have rested enough.
+    resting: BTreeSet<(Duration, LaneId)>,
     held: usize,
 }
 
@@ -109,6 +113,7 @@ impl Lanes {
                 busy: 0,
                 hold: None,
                 listed: false,
+                rests: false,
             })
         })
     }
@@ -173,6 +178,37 @@ impl Lanes {
     /// The holds that may be read now, longest due first.
     pub(super) fn due(&self, now: Duration) -> impl Iterator<Item = LaneId> {
         self.timers.iter().take_while(move |(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// Keeps a lane from being listed until then. Its first message stays in memory, with what is
+    /// known of it.
+    pub(super) fn rest(&mut self, id: LaneId, until: Duration) {
+        self.slab[id].rests = true;
+        self.resting.insert((until, id));
+    }
+
+    /// How many lanes rest.
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
+    }
+
+    pub(super) fn next_rested(&self) -> Option<Duration> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// The lanes that have rested enough.
+    pub(super) fn rested(&mut self, now: Duration) -> Vec<LaneId> {
+        let mut rested = Vec::new();
+        while self.next_rested().is_some_and(|at| at <= now) {
+            let Some((_, id)) = self.resting.pop_first() else { break };
+            // One that was dropped meanwhile may have left its place to another, which only comes
+            // sooner by that.
+            if let Some(lane) = self.slab.get_mut(id) {
+                lane.rests = false;
+                rested.push(id);
+            }
+        }
+        rested
     }
 
     /// Lanes of these partitions that have something to send but are not in line for it.

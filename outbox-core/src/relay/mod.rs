@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod cursors;
 mod horizon;
+mod landing;
 mod lanes;
 mod leases;
 mod machine;

@@ -108,6 +108,7 @@ impl Machine {
     fn drop_waiting(&mut self, whose: impl Fn(Partition) -> bool) {
         for id in self.lanes.of_partitions(whose) {
             let lane = self.lanes.get_mut(id);
+            lane.rests = false;
             for entry in std::mem::take(&mut lane.queue) {
                 debug_assert_eq!(self.window.get(entry).state, EntryState::Queued);
                 self.window.remove(entry);

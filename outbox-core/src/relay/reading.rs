@@ -194,7 +194,7 @@ impl Machine {
         let key = row.message.parts().key.clone();
         let key = self.lane_key(row.partition, row.seq, row.message.topic(), key);
         let lane = self.lanes.open(key);
-        if self.lanes.hold(lane).is_some() {
+        if self.lanes.hold(lane).is_some() || self.lanes.get(lane).rests {
             self.lanes.hold_row(lane, row.seq, now);
         } else {
             self.admit(now, lane, row);

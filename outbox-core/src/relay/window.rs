@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// The largest batch it may travel in: halved each time a batch with it finds the broker
     /// unavailable, so that a message that causes this ends up alone.
     pub(super) batch_cap: usize,
+    /// How often it found the broker unavailable while others passed.
+    pub(super) passed_over: u32,
     /// How many messages its destination had taken when this one, alone, last found it unavailable.
     alone_at: Option<u64>,
     /// How often others have passed between two of its failures alone.
@@ -54,6 +56,7 @@ impl Entry {
             since,
             state: EntryState::Queued,
             batch_cap: usize::MAX,
+            passed_over: 0,
             alone_at: None,
             passed_by: 0,
             told_stuck: false,

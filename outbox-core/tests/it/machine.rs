@@ -107,6 +107,53 @@ fn poison_that_looks_like_an_outage_ends_as_a_dead_letter() {
     assert!(dead, "{:?}", bench.machine);
 }
 
+/// Seen to fail when any message that found the broker unavailable opened the breaker: it took 159
+/// seconds, most of them between probes of those that could not pass.
+#[test]
+fn a_topic_that_is_out_of_reach_holds_up_no_other() {
+    for (ordering, bad_come_first) in [
+        (Ordering::Independent, false),
+        (Ordering::Independent, true),
+        (Ordering::PrefixPerKey, false),
+        (Ordering::PrefixPerKey, true),
+    ] {
+        let config = RelayConfig { concurrency: 1, ..RelayConfig::default() };
+        let mut bench = Bench::with(ordering, config);
+        let outcome = |message: &Message| {
+            if message.topic() == "bad" {
+                Outcome::Unavailable("no stream answers".into())
+            } else {
+                Outcome::Delivered
+            }
+        };
+        for n in 0..40 {
+            bench.enqueue_to("bad", &format!("bad {}", n % 20));
+        }
+        if bad_come_first {
+            bench.drive(50, outcome);
+        }
+        for n in 0..500 {
+            bench.enqueue_to("good", &format!("good {n}"));
+        }
+        let (began, mut delivered) = (bench.now, 0);
+        for _ in 0..2000 {
+            bench.drive(1, |message| {
+                delivered += usize::from(message.topic() == "good");
+                outcome(message)
+            });
+            if delivered == 500 {
+                break;
+            }
+        }
+        assert_eq!(delivered, 500, "{:?}", bench.machine);
+        let took = bench.now.saturating_sub(began);
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        // Once it works again, they all arrive.
+        bench.drive(5000, |_| Outcome::Delivered);
+        assert_eq!((bench.database.backlog(), bench.database.died()), (0, &[][..]));
+    }
+}
+
 /// Seen to fail without the rule: the row is taken again, and published twice.
 #[test]
 fn a_page_read_before_a_settlement_brings_nothing_back() {

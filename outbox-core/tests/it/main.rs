@@ -3,6 +3,7 @@
 mod bench;
 mod driver;
 mod machine;
+mod metrics;
 mod regressions;
 mod routes;
 mod simulation;

@@ -39,9 +39,15 @@ pub(crate) async fn create_topic(servers: &str, name: &str, settings: &[(&str, &
     assert!(created[0].is_ok(), "{created:?}");
 }
 
+/// Returns when the broker knows of it: the controller answers before.
 pub(crate) async fn delete_topic(servers: &str, name: &str) {
-    let deleted = admin(servers).delete_topics(&[name], &options()).await.unwrap();
+    let admin = admin(servers);
+    let deleted = admin.delete_topics(&[name], &options()).await.unwrap();
     assert!(deleted[0].is_ok(), "{deleted:?}");
+    while admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap().topics()[0].error().is_none()
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn admin(servers: &str) -> AdminClient<DefaultClientContext> {

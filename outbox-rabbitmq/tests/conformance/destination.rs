@@ -67,6 +67,10 @@ async fn what_no_bound_queue_takes_has_failed() {
 }
 
 /// Row 54, with the default exchange.
+fn no_queue(name: &str) -> String {
+    format!("there is no queue `{name}`: declare it, or set the option `declare_queues`")
+}
+
 #[tokio::test]
 async fn what_no_queue_takes_is_rejected() {
     let rabbit = Rabbit::open().await;
@@ -75,7 +79,7 @@ async fn what_no_queue_takes_is_rejected() {
     let sent = [rabbit.message(), bytes(&nowhere, 7), rabbit.message()];
     let outcomes = publish(&publisher, &sent).await;
     assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
-    let expected = format!("there is no queue `{nowhere}`");
+    let expected = no_queue(&nowhere);
     assert_eq!(outcomes[1], Outcome::Rejected(expected.into()));
 }
 
@@ -92,7 +96,7 @@ async fn a_return_is_matched_to_its_message() {
         let outcomes = publish(&publisher, &sent).await;
         for (n, outcome) in outcomes.iter().enumerate() {
             if lost(n) {
-                let expected = format!("there is no queue `{nowhere}`");
+                let expected = no_queue(&nowhere);
                 assert_eq!(reason(outcome), expected, "{n} in round {round}");
             } else {
                 assert_eq!(*outcome, Outcome::Delivered, "{n} in round {round}");

@@ -92,3 +92,44 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
     statements.push(format!("UPDATE {meta} SET version = 1 WHERE only_row"));
     statements
 }
+
+/// An inbox, and a procedure for producers in any language. A function would need rights that few
+/// have where the server writes a binary log.
+pub(super) fn version_2(tables: &Tables) -> Vec<String> {
+    let Tables { outbox, meta, inbox, enqueue, .. } = tables;
+    vec![
+        format!(
+            "CREATE TABLE IF NOT EXISTS {inbox} (
+  consumer VARBINARY(255) NOT NULL,
+  message_id VARBINARY(512) NOT NULL,
+  received_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+  PRIMARY KEY (consumer, message_id),
+  KEY (received_at)
+) {OPTIONS}"
+        ),
+        format!("DROP PROCEDURE IF EXISTS {enqueue}"),
+        // One statement, so that no tool needs to know where the procedure ends. The limits keep the
+        // optimizer from computing the random parts anew wherever they are mentioned.
+        format!(
+            "CREATE PROCEDURE {enqueue}(
+  IN p_topic VARCHAR(249) CHARACTER SET utf8mb4, IN p_key VARCHAR(512) CHARACTER SET utf8mb4,
+  IN p_type VARCHAR(255) CHARACTER SET utf8mb4, IN p_content_type VARCHAR(255) CHARACTER SET utf8mb4,
+  IN p_payload LONGBLOB, IN p_headers LONGTEXT CHARACTER SET utf8mb4, IN p_id BINARY(16)
+) MODIFIES SQL DATA SQL SECURITY INVOKER
+INSERT INTO {outbox} (partition_no, id, topic, message_key, message_type, content_type, payload, headers)
+SELECT CAST(CONV(LEFT(SHA2(COALESCE(CAST(p_key AS BINARY), new.id), 256), 8), 16, 10) AS UNSIGNED)
+    % meta.partitions,
+  new.id, p_topic, CAST(p_key AS BINARY), p_type, COALESCE(p_content_type, 'application/json'),
+  p_payload, COALESCE(p_headers, '[]')
+FROM {meta} AS meta, (
+  SELECT COALESCE(p_id, UNHEX(CONCAT(
+    LPAD(HEX(CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED)), 12, '0'),
+    '7', SUBSTR(random.hex, 1, 3), SUBSTR('89ab', 1 + FLOOR(RAND() * 4), 1), SUBSTR(random.hex, 4, 15)
+  ))) AS id
+  FROM (SELECT SHA2(CONCAT(UUID(), RAND()), 256) AS hex LIMIT 1) AS random
+  LIMIT 1
+) AS new"
+        ),
+        format!("UPDATE {meta} SET version = 2 WHERE only_row"),
+    ]
+}

@@ -5,7 +5,7 @@ use crate::name::Tables;
 use crate::{Dialect, Names};
 
 pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<String> {
-    let Tables { outbox, dead, partition, lease, relay, meta, sequence } = tables;
+    let Tables { outbox, dead, partition, lease, relay, meta, sequence, .. } = tables;
     let (prefix, last) = (&names.prefix, partitions - 1);
     let message = r#"id uuid NOT NULL,
   topic text COLLATE "C" NOT NULL,
@@ -86,4 +86,42 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
     statements.extend(partition_rows(Dialect::Postgres, tables, partitions));
     statements.push(format!("INSERT INTO {meta} (version, partitions) VALUES (1, {partitions})"));
     statements
+}
+
+/// An inbox, and a function for producers in any language.
+pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
+    let Tables { outbox, meta, inbox, enqueue, .. } = tables;
+    let prefix = &names.prefix;
+    vec![
+        format!(
+            r#"CREATE TABLE {inbox} (
+  consumer text COLLATE "C" NOT NULL,
+  message_id text COLLATE "C" NOT NULL,
+  received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (consumer, message_id)
+)"#
+        ),
+        format!("CREATE INDEX \"{prefix}_inbox_received_at\" ON {inbox} (received_at)"),
+        // An id of version 7 is a random one with the time in front. The tables are those that the
+        // migration sees, whatever the caller's `search_path`.
+        format!(
+            "CREATE OR REPLACE FUNCTION {enqueue}(
+  topic text, payload bytea, message_key text DEFAULT NULL, message_type text DEFAULT NULL,
+  content_type text DEFAULT 'application/json', headers json DEFAULT '[]', id uuid DEFAULT NULL
+) RETURNS uuid LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $outbox$
+  WITH new AS MATERIALIZED (
+    SELECT coalesce($7, encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING
+      substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+      FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid) AS id
+  )
+  INSERT INTO {outbox} (partition_no, id, topic, message_key, message_type, content_type, payload, headers)
+  SELECT ('x' || left(encode(sha256(coalesce(convert_to($3, 'UTF8'), uuid_send(new.id))), 'hex'), 8))
+      ::bit(32)::bigint % meta.partitions,
+    new.id, $1, $3, $4, $5, $2, $6
+  FROM new, {meta} AS meta
+  RETURNING id
+$outbox$"
+        ),
+        format!("UPDATE {meta} SET version = 2"),
+    ]
 }

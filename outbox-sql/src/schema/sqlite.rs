@@ -78,3 +78,21 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
     statements.push(format!("INSERT INTO {meta} (version, partitions) VALUES (1, {partitions})"));
     statements
 }
+
+/// An inbox.
+pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
+    let Tables { meta, inbox, .. } = tables;
+    let (prefix, now) = (&names.prefix, Dialect::Sqlite.now());
+    vec![
+        format!(
+            "CREATE TABLE {inbox} (
+  consumer TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  received_at INTEGER NOT NULL DEFAULT {now},
+  PRIMARY KEY (consumer, message_id)
+) STRICT"
+        ),
+        format!("CREATE INDEX \"{prefix}_inbox_received_at\" ON {inbox} (received_at)"),
+        format!("UPDATE {meta} SET version = 2"),
+    ]
+}

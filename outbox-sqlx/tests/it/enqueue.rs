@@ -25,7 +25,7 @@ for_every_database!(
 async fn outside_a_transaction_is_an_error<DB: Kind>(bed: Bed<DB>) {
     let mut connection = bed.pool().acquire().await.unwrap();
     let one = bed.outbox.enqueue(&mut connection, &message("a")).await;
-    let none = bed.outbox.enqueue_all(&mut connection, [message("a"); 0]).await;
+    let none = bed.outbox.enqueue_all(&mut connection, Vec::<Message>::new()).await;
     for result in [one, none] {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::NoTransaction) && !error.is_retryable(), "{error:?}");

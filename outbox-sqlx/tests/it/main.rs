@@ -11,6 +11,7 @@ mod enqueue;
 mod fail_over;
 mod fence;
 mod horizon;
+mod inbox;
 mod leases;
 mod migration;
 mod producers;

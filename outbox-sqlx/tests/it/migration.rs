@@ -1,7 +1,7 @@
 //! Migrations.
 
 use outbox_core::{Reason, StoreError, StoreErrorKind};
-use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, OutboxConfig, script};
+use outbox_sqlx::{Database, Error, Identifier, Names, Outbox, OutboxConfig, Receipt, script};
 use sqlx::{MySqlPool, PgPool, Pool, SqlitePool};
 
 use crate::support::{
@@ -13,6 +13,7 @@ for_every_database!(
     it_may_run_again_but_not_with_another_count,
     another_version_is_refused,
     several_outboxes_share_a_database,
+    an_older_version_is_brought_up_to_date,
 );
 
 macro_rules! for_every_empty_place {
@@ -76,6 +77,28 @@ async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
             assert!(text.contains("newer"), "{text}");
         }
     }
+}
+
+/// Version 1 had neither an inbox nor a routine for other languages.
+async fn an_older_version_is_brought_up_to_date<DB: Kind>(bed: Bed<DB>) {
+    bed.enqueue(&["a"]).await;
+    bed.execute(format!("DROP TABLE {}", bed.table("_inbox"))).await;
+    let routine = bed.table("_enqueue");
+    match DB::NAME {
+        "PostgreSQL" => bed.execute(format!("DROP FUNCTION {routine}")).await,
+        "MySQL" => bed.execute(format!("DROP PROCEDURE {routine}")).await,
+        _ => {}
+    }
+    bed.execute(format!("UPDATE {} SET version = 1", bed.table("_meta"))).await;
+    let config = || OutboxConfig { partitions: 4, ..OutboxConfig::named(bed.place.names.clone()) };
+    let text = schema_error(Outbox::<DB>::open_with(bed.pool(), config()).await);
+    assert!(text.contains("has version 1"), "{text}");
+    Outbox::<DB>::migrate_with(bed.pool(), &config()).await.unwrap();
+    let outbox = Outbox::<DB>::open_with(bed.pool(), config()).await.unwrap();
+    let mut tx = outbox.begin(bed.pool()).await.unwrap();
+    assert_eq!(outbox.inbox().accept(&mut tx, "billing", "7").await.unwrap(), Receipt::First);
+    tx.rollback().await.unwrap();
+    assert_eq!(keys(&bed.all().await), ["a"], "what was there is there");
 }
 
 async fn several_outboxes_share_a_database<DB: Kind>(bed: Bed<DB>) {

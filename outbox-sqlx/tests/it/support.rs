@@ -47,6 +47,7 @@ pub(crate) use for_every_database;
 pub(crate) struct Place<DB: Kind> {
     pub(crate) pool: Pool<DB>,
     pub(crate) names: Names,
+    pub(crate) url: String,
     _directory: Option<TempDir>,
 }
 
@@ -129,13 +130,14 @@ async fn server<DB: Kind>(variable: &str, default: &str) -> Place<DB> {
         });
     let schema = format!("t_{}", Uuid::now_v7().simple());
     let names = Names { schema: Some(Identifier::new(&schema).unwrap()), ..Names::default() };
-    Place { pool, names, _directory: None }
+    Place { pool, names, url, _directory: None }
 }
 
 pub(crate) async fn sqlite_place() -> Place<Sqlite> {
     let directory = tempfile::tempdir().unwrap();
-    let pool = sqlite_pool(&directory.path().join("test.db")).await;
-    Place { pool, names: Names::default(), _directory: Some(directory) }
+    let path = directory.path().join("test.db");
+    let (pool, url) = (sqlite_pool(&path).await, path.display().to_string());
+    Place { pool, names: Names::default(), url, _directory: Some(directory) }
 }
 
 pub(crate) async fn sqlite_pool(path: &std::path::Path) -> Pool<Sqlite> {
@@ -181,7 +183,8 @@ impl<DB: Kind> Drop for Place<DB> {
 impl Bed<Sqlite> {
     /// In a file that has been migrated already.
     pub(crate) async fn at(pool: Pool<Sqlite>, directory: TempDir) -> Self {
-        Self::new(Place { pool, names: Names::default(), _directory: Some(directory) }).await
+        let url = directory.path().display().to_string();
+        Self::new(Place { pool, names: Names::default(), url, _directory: Some(directory) }).await
     }
 }
 
@@ -202,6 +205,12 @@ impl<DB: Kind> Bed<DB> {
     /// The quoted name of the table with that suffix.
     pub(crate) fn table(&self, suffix: &str) -> String {
         table::<DB>(&self.place.names, suffix)
+    }
+
+    /// A table of the test's own, where those of the outbox are.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        let prefix = Identifier::new(name).unwrap();
+        table::<DB>(&Names { prefix, ..self.place.names.clone() }, "")
     }
 
     pub(crate) async fn store_with(&self, config: StoreConfig) -> Store<DB> {

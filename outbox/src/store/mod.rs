@@ -25,7 +25,8 @@ use options::Options;
 ///
 /// Two parameters are the outbox's and are not handed on: `outbox_prefix`, what the names of its
 /// tables begin with (`outbox`, unless set), and `outbox_schema`, the PostgreSQL schema or MySQL
-/// database that they are in. All others are the database driver's.
+/// database that they are in. All others are the database driver's; one that it doesn't know is an
+/// error.
 ///
 /// ```
 /// # #[cfg(feature = "sqlx-postgres")] {

@@ -58,7 +58,25 @@ impl Kind for sqlx::Postgres {
 
 #[cfg(feature = "sqlx-mysql")]
 #[async_trait]
-impl Kind for sqlx::MySql {}
+impl Kind for sqlx::MySql {
+    // The driver ignores one that it doesn't know, such as a misspelt `sslmode`.
+    const PARAMETERS: Option<&'static [&'static str]> = Some(&[
+        "charset",
+        "collation",
+        "socket",
+        "ssl-ca",
+        "ssl-cert",
+        "ssl-key",
+        "ssl-mode",
+        "sslca",
+        "sslcert",
+        "sslkey",
+        "sslmode",
+        "statement-cache-capacity",
+        "time-zone",
+        "timezone",
+    ]);
+}
 
 #[cfg(feature = "sqlx-sqlite")]
 #[async_trait]

@@ -3,5 +3,6 @@
 mod brokers;
 mod databases;
 mod files;
+mod lazy;
 mod run;
 mod urls;

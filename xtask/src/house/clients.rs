@@ -7,8 +7,10 @@ use anyhow::Result;
 use crate::process;
 
 /// A package with some of its features, and the clients that it may bring along.
-const TREES: [(&str, &str, &[&str]); 16] = [
+const TREES: [(&str, &str, &[&str]); 27] = [
     ("outbox-core", "tokio,broker", &[]),
+    ("outbox-core", "opentelemetry", &["opentelemetry", "tracing-opentelemetry"]),
+    ("outbox-derive", "", &[]),
     ("outbox-sql", "", &[]),
     ("outbox-file", "", &[]),
     ("outbox-kafka", "", &["rdkafka"]),
@@ -19,6 +21,15 @@ const TREES: [(&str, &str, &[&str]); 16] = [
     ("outbox-sqlx", "postgres", &["sqlx", "sqlx-postgres"]),
     ("outbox-sqlx", "mysql", &["sqlx", "sqlx-mysql"]),
     ("outbox-sqlx", "sqlite", &["libsqlite3-sys", "sqlx", "sqlx-sqlite"]),
+    ("outbox-diesel", "postgres,bb8,deadpool", &["diesel", "tokio-postgres"]),
+    ("outbox-diesel", "mysql", &["diesel", "mysql_async"]),
+    ("outbox-diesel", "sqlite", &["diesel", "libsqlite3-sys"]),
+    ("outbox-diesel", "sync-postgres", &["diesel", "pq-sys"]),
+    ("outbox-diesel", "sync-mysql", &["diesel", "mysqlclient-sys"]),
+    ("outbox-seaorm", "postgres", &["sea-orm", "sqlx", "sqlx-postgres"]),
+    ("outbox-seaorm", "mysql,entities", &["sea-orm", "sqlx", "sqlx-mysql"]),
+    ("outbox-seaorm", "sqlite,migration", &["libsqlite3-sys", "sea-orm", "sqlx", "sqlx-sqlite"]),
+    ("outbox", "derive,opentelemetry", &["opentelemetry", "tracing-opentelemetry"]),
     ("outbox", "kafka", &["rdkafka"]),
     ("outbox", "nats", &["async-nats"]),
     ("outbox", "rabbitmq", &["lapin"]),
@@ -26,13 +37,16 @@ const TREES: [(&str, &str, &[&str]); 16] = [
     ("outbox", "sqs,sqlx-postgres", &["aws-sdk-sqs", "sqlx", "sqlx-postgres"]),
 ];
 
-const CLIENTS: [&str; 14] = [
+const CLIENTS: [&str; 18] = [
     "async-nats",
     "aws-sdk-sqs",
     "diesel",
     "lapin",
     "libsqlite3-sys",
     "mysql_async",
+    "mysqlclient-sys",
+    "opentelemetry",
+    "pq-sys",
     "rdkafka",
     "redis",
     "sea-orm",
@@ -41,6 +55,7 @@ const CLIENTS: [&str; 14] = [
     "sqlx-postgres",
     "sqlx-sqlite",
     "tokio-postgres",
+    "tracing-opentelemetry",
 ];
 
 pub(super) fn check() -> Vec<String> {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::workspace::{Package, Workspace};
 
-/// Two of one of these mean two pools, two TLS stacks, or a link error.
-const SINGLE: [&str; 6] = ["sqlx", "rustls", "tokio", "libsqlite3-sys", "ring", "outbox-core"];
+/// Two of one of these mean two pools, two TLS stacks, lost traces, or a link error.
+const SINGLE: [&str; 7] =
+    ["sqlx", "rustls", "tokio", "libsqlite3-sys", "ring", "opentelemetry", "outbox-core"];
 
 /// What must not be built, why, and who alone may bring it in.
 const BANNED: [(&str, &str, Option<&str>); 4] = [

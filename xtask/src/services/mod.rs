@@ -9,6 +9,7 @@ mod mariadb;
 mod nats;
 mod patience;
 mod postgres;
+mod programs;
 mod rabbitmq;
 mod redis;
 mod sqs;
@@ -26,7 +27,6 @@ use clap::Subcommand;
 
 use self::daemon::Home;
 use self::patience::until;
-use crate::process;
 
 /// All of them. A new server is a file beside this one and a line here.
 const SERVICES: [&dyn Service; 9] = [
@@ -56,6 +56,7 @@ pub(crate) enum ServicesTask {
 
 pub(crate) fn run(task: &ServicesTask) -> Result<()> {
     match task {
+        ServicesTask::Up { names } if names.is_empty() => up_all().map(drop),
         ServicesTask::Up { names } => up(&chosen(names)?),
         ServicesTask::Down { names } => down(&chosen(names)?),
         ServicesTask::Status { names } => {
@@ -68,11 +69,9 @@ pub(crate) fn run(task: &ServicesTask) -> Result<()> {
 /// Brings all servers up; returns the environment variables by which the tests find them.
 pub(crate) fn up_all() -> Result<Vec<(&'static str, String)>> {
     up(&SERVICES)?;
-    // Not a server: some tests run programs with a wrong clock.
-    if process::find("faketime").is_none() {
-        install::debian(&["faketime"])?;
-    }
-    Ok(SERVICES.iter().map(|service| (service.variable(), service.url())).collect())
+    let mut variables = vec![(programs::VARIABLE, programs::ready()?)];
+    variables.extend(SERVICES.iter().map(|service| (service.variable(), service.url())));
+    Ok(variables)
 }
 
 /// One server that tests need.

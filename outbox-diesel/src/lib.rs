@@ -1,0 +1,55 @@
+#![cfg_attr(feature = "sqlite", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "sqlite"), doc = "Transactional outbox through Diesel and diesel-async.")]
+
+#[cfg(feature = "mysql_backend")]
+mod mysql;
+#[cfg(feature = "postgres_backend")]
+mod postgres;
+#[cfg(feature = "sync-sqlite")]
+mod sqlite;
+
+mod database;
+#[cfg(feature = "async")]
+mod driver;
+#[cfg(feature = "async")]
+mod enqueue;
+mod error;
+#[cfg(feature = "async")]
+mod inbox;
+mod migrations;
+mod query;
+mod session;
+pub mod sync;
+pub mod tables;
+#[cfg(feature = "async")]
+mod transaction;
+
+use outbox_core::{StoreError, StoreErrorKind};
+
+pub use database::Database;
+#[cfg(feature = "async")]
+pub use driver::{DieselDriver, FromUrl};
+#[cfg(feature = "async")]
+pub use enqueue::Outbox;
+#[cfg(feature = "async")]
+pub use inbox::Inbox;
+pub use migrations::OutboxMigrations;
+pub use outbox_sql::{
+    DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
+    Receipt, SqlStore, StoreConfig, migrate, script,
+};
+pub use session::DieselSession;
+#[cfg(feature = "async")]
+pub use transaction::{OutboxTransaction, SendAsyncFnOnce};
+
+/// The store of an [`Outbox`], for a relay.
+#[cfg(feature = "async")]
+pub type Store<C> = SqlStore<DieselDriver<C>>;
+
+/// What Diesel's names for savepoints begin with.
+const SAVEPOINT: &str = "diesel_savepoint_";
+
+fn in_a_transaction() -> Error {
+    let context = "a migration needs a connection that is in no transaction";
+    StoreError::new(StoreErrorKind::Schema, context).into()
+}

@@ -1,0 +1,34 @@
+//! The outbox for Diesel's own connections: `PgConnection`, `MysqlConnection`, `SqliteConnection`,
+//! and what a pool of `r2d2` gives.
+//!
+//! ```no_run
+//! # #[cfg(feature = "sync-sqlite")]
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use diesel::prelude::*;
+//! use outbox_core::Message;
+//! use outbox_diesel::{Error, sync::Outbox};
+//!
+//! let mut connection = SqliteConnection::establish("shop.db")?;
+//! Outbox::migrate(&mut connection)?;
+//! let outbox = Outbox::open(&mut connection)?;
+//!
+//! outbox.transaction(&mut connection, |mut tx| {
+//!     diesel::sql_query("INSERT INTO orders (id) VALUES (42)").execute(&mut *tx)?;
+//!     tx.emit(Message::json("orders", &42).key("customer-7"))?;
+//!     Ok::<_, Box<dyn std::error::Error>>(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The relay of such a service runs beside it: `outbox relay`, or a thread with a runtime for a
+//! relay on a [`DieselDriver`](crate::DieselDriver).
+
+mod enqueue;
+mod inbox;
+mod session;
+mod transaction;
+
+pub use enqueue::Outbox;
+pub use inbox::Inbox;
+pub use transaction::OutboxTransaction;

@@ -1,0 +1,67 @@
+//! On SQLite. Moments are microseconds since the epoch.
+
+diesel::table! {
+    /// What is pending.
+    outbox (seq) {
+        /// The partition that its key belongs to.
+        partition_no -> BigInt,
+        /// Its place in the order.
+        seq -> BigInt,
+        /// The message id, sixteen bytes.
+        id -> Binary,
+        /// Where it goes.
+        topic -> Text,
+        /// Messages of one key keep their order.
+        message_key -> Nullable<Text>,
+        /// What kind of event it is.
+        message_type -> Nullable<Text>,
+        /// The media type of the payload.
+        content_type -> Text,
+        /// Opaque bytes.
+        payload -> Binary,
+        /// Name and value pairs as JSON.
+        headers -> Text,
+        /// When the producer made it.
+        created_at -> BigInt,
+        /// How often it was tried.
+        attempts -> BigInt,
+        /// When it is tried again.
+        retry_at -> Nullable<BigInt>,
+        /// Why it failed last.
+        last_error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Dead letters.
+    outbox_dead (dead_no) {
+        /// Its place in the order in which they died.
+        dead_no -> BigInt,
+        /// The partition that its key belongs to.
+        partition_no -> BigInt,
+        /// Its place in the order when it was pending.
+        seq -> BigInt,
+        /// The message id, sixteen bytes.
+        id -> Binary,
+        /// Where it was to go.
+        topic -> Text,
+        /// Messages of one key keep their order.
+        message_key -> Nullable<Text>,
+        /// What kind of event it is.
+        message_type -> Nullable<Text>,
+        /// The media type of the payload.
+        content_type -> Text,
+        /// Opaque bytes.
+        payload -> Binary,
+        /// Name and value pairs as JSON.
+        headers -> Text,
+        /// When the producer made it.
+        created_at -> BigInt,
+        /// How often it was tried.
+        attempts -> BigInt,
+        /// Why it died.
+        error -> Text,
+        /// When it died.
+        died_at -> BigInt,
+    }
+}

@@ -1,0 +1,104 @@
+//! Transactions that the server has ended by itself.
+
+use outbox_seaorm::{Error, OutboxTransaction};
+use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+
+use crate::support::{self, connect, keys, message, number, run};
+
+/// Seen to fail without the probe: the message is stored, the change that it tells of is not.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_stores_no_message() {
+    let bed = support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK) STRICT").await;
+    let insert = "INSERT INTO orders VALUES (1)";
+    let mut tx = bed.outbox.begin(bed.db()).await.unwrap();
+    run(&tx, insert).await;
+    tx.emit(message("a")).unwrap();
+    tx.execute_unprepared(insert).await.unwrap_err();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    assert_eq!(bed.count("").await, 0);
+    bed.enqueue(&["b"]).await;
+    assert_eq!(keys(&bed.all().await), ["b"], "the pool's connections are as good as before");
+}
+
+/// Seen to fail when what the probe begins was left as it is, and with other names of savepoints
+/// than sqlx's: the transaction that comes next on the same connection can't begin.
+#[tokio::test]
+async fn after_an_ended_transaction_the_connection_is_as_before() {
+    let bed = support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK) STRICT").await;
+    let one = connect(&bed.place.url, 1).await;
+    let insert = |id: i64| format!("INSERT INTO orders VALUES ({id})");
+    let commit = async |id: i64| {
+        let tx = bed.outbox.begin(&one).await.unwrap();
+        run(&tx, &insert(id)).await;
+        bed.outbox.enqueue(&tx, &message("kept")).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    {
+        let tx = bed.outbox.begin(&one).await.unwrap();
+        run(&tx, &insert(1)).await;
+        let inner = tx.begin().await.unwrap();
+        let innermost = inner.begin().await.unwrap();
+        innermost.execute_unprepared(&insert(1)).await.unwrap_err();
+        let error = bed.outbox.enqueue(&innermost, &message("a")).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    }
+    commit(10).await;
+    let none = bed.outbox.enqueue_in_raw_transaction(&one, [message("a")]).await;
+    assert!(matches!(none.unwrap_err(), Error::TransactionEnded));
+    commit(11).await;
+    let seen = "SELECT count(*) FROM orders WHERE id IN (10, 11)";
+    assert_eq!(number(bed.db(), seen).await, 2, "another connection sees them");
+    assert_eq!(keys(&bed.all().await), ["kept", "kept"]);
+}
+
+/// Seen to fail without the probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_victim_of_a_deadlock_stores_no_message() {
+    let bed = support::mariadb().await;
+    let schema = bed.place.names.schema.as_ref().unwrap();
+    let orders = format!("`{schema}`.orders");
+    bed.execute(&format!("CREATE TABLE {orders} (id INT PRIMARY KEY, total INT) ENGINE=InnoDB"))
+        .await;
+    bed.execute(&format!("INSERT INTO {orders} VALUES (1, 0), (2, 0)")).await;
+    let update = async |tx: &OutboxTransaction, id| -> Result<(), DbErr> {
+        let update = format!("UPDATE {orders} SET total = total + 1 WHERE id = {id}");
+        tx.execute_unprepared(&update).await.map(|_| ())
+    };
+    let mut one = bed.outbox.begin(bed.db()).await.unwrap();
+    let mut two = bed.outbox.begin(bed.db()).await.unwrap();
+    one.emit(message("one")).unwrap();
+    two.emit(message("two")).unwrap();
+    update(&one, 1).await.unwrap();
+    update(&two, 2).await.unwrap();
+    let (first, second) = tokio::join!(update(&one, 2), update(&two, 1));
+    assert!(first.is_err() != second.is_err(), "one of them is the victim");
+    let mut stored = Vec::new();
+    for (tx, result, key) in [(one, first, "one"), (two, second, "two")] {
+        // A service that goes on as if nothing had happened.
+        match tx.commit().await {
+            Ok(()) => stored.push(key),
+            Err(error) => {
+                assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+                assert!(result.is_err());
+            }
+        }
+    }
+    assert_eq!(keys(&bed.all().await), stored);
+    assert_eq!(stored.len(), 1);
+}
+
+/// Data definition commits the transaction that it stands in. Seen to fail without the probe.
+#[tokio::test]
+async fn what_mariadb_has_committed_is_told() {
+    let bed = support::mariadb().await;
+    let mut tx = bed.outbox.begin(bed.db()).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    let schema = bed.place.names.schema.as_ref().unwrap();
+    run(&tx, &format!("CREATE TABLE `{schema}`.orders (id INT PRIMARY KEY)")).await;
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    assert_eq!(bed.count("").await, 0);
+}

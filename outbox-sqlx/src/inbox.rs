@@ -1,0 +1,63 @@
+//! What a consumer has received, noted in its own transaction.
+
+use std::time::Duration;
+
+use outbox_sql::{OpenInbox, Receipt};
+use sqlx::Connection;
+
+use crate::transaction::SAVEPOINT;
+use crate::{Database, Error, Outbox, SqlxSession};
+
+/// Makes a message that arrives at least once take effect once. Cheap to clone.
+#[derive(Debug)]
+pub struct Inbox<DB> {
+    open: OpenInbox,
+    database: std::marker::PhantomData<fn() -> DB>,
+}
+
+impl<DB: Database> Outbox<DB> {
+    /// The inbox that stands beside this outbox, for the consumers of the same service.
+    pub fn inbox(&self) -> Inbox<DB> {
+        Inbox { open: self.open_inbox(), database: std::marker::PhantomData }
+    }
+}
+
+impl<DB: Database> Inbox<DB> {
+    /// Notes that `consumer` has received the message `message_id`, in the transaction in which the
+    /// message takes effect. It is a duplicate if a committed transaction has noted it before; one
+    /// that is under way is waited for.
+    ///
+    /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
+    /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
+    /// After any other error than [`Error::Receipt`] roll the transaction back.
+    pub async fn accept(
+        &self,
+        connection: &mut DB::Connection,
+        consumer: &str,
+        message_id: &str,
+    ) -> Result<Receipt, Error> {
+        if !connection.is_in_transaction() {
+            return Err(Error::NoTransaction);
+        }
+        let mut session = SqlxSession::<DB, _>::new(connection);
+        self.open.receive(&mut session, (consumer, message_id), Some(SAVEPOINT)).await
+    }
+
+    /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how
+    /// many: until it is less than `limit`, there are more. A message that comes again after that is
+    /// new: `age` must be longer than any redelivery takes. Call it outside of transactions.
+    pub async fn purge(
+        &self,
+        connection: &mut DB::Connection,
+        age: Duration,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        self.open.purge(&mut SqlxSession::<DB, _>::new(connection), age, limit).await
+    }
+}
+
+impl<DB> Clone for Inbox<DB> {
+    fn clone(&self) -> Self {
+        Self { open: self.open.clone(), database: std::marker::PhantomData }
+    }
+}
