@@ -44,8 +44,10 @@ pub(crate) mod backend {
 }
 
 /// A message's beginning and end, and the code that the database gave with it.
+#[cfg(any(feature = "postgres_backend", feature = "mysql_backend", feature = "sync-sqlite"))]
 pub(crate) type Wording = (&'static str, &'static str, &'static str);
 
+#[cfg(any(feature = "postgres_backend", feature = "mysql_backend", feature = "sync-sqlite"))]
 pub(crate) fn code_of(message: &str, wordings: &[Wording]) -> Option<&'static str> {
     let known = |(start, end, _): &&Wording| message.starts_with(start) && message.ends_with(end);
     wordings.iter().find(known).map(|(.., code)| *code)

@@ -1,5 +1,6 @@
 //! What Diesel's errors mean.
 
+#[cfg(feature = "async")]
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error};
 use outbox_sql::DriverError;
@@ -31,6 +32,7 @@ pub(crate) fn driver_error<DB: Database>(error: Error, asked: Option<String>) ->
 }
 
 /// Sorts an error of connecting.
+#[cfg(feature = "async")]
 pub(crate) fn connection_error<DB: Database>(error: ConnectionError) -> DriverError {
     match error {
         ConnectionError::CouldntSetupConfiguration(error) => driver_error::<DB>(error, None),

@@ -2,6 +2,8 @@
 
 extern crate outbox as only_core;
 
+use outbox::Event as _;
+
 mod shadowed {
     //! Whose prelude is not the usual one.
 
@@ -35,14 +37,9 @@ mod shadowed {
     }
 
     impl Placed {
-        fn id(&self) -> ::std::string::String {
-            self::ToStringOf(self)
+        fn id(_: &Self) -> ::std::string::String {
+            "never".to_owned()
         }
-    }
-
-    #[expect(non_snake_case, reason = "looks like a tuple struct")]
-    fn ToStringOf(_: &Placed) -> ::std::string::String {
-        "never".to_owned()
     }
 }
 
@@ -66,8 +63,6 @@ event!(Made, id: Option<u8>, "made", "text");
 fn text<T>(_: &T) -> String {
     "text".to_owned()
 }
-
-use outbox::Event as _;
 
 #[test]
 fn other_names_change_nothing() {

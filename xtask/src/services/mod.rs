@@ -68,8 +68,9 @@ pub(crate) fn run(task: &ServicesTask) -> Result<()> {
 
 /// Brings all servers up; returns the environment variables by which the tests find them.
 pub(crate) fn up_all() -> Result<Vec<(&'static str, String)>> {
-    up(&SERVICES)?;
+    // First, as installing may replace what a server that runs already would load later.
     let mut variables = vec![(programs::VARIABLE, programs::ready()?)];
+    up(&SERVICES)?;
     variables.extend(SERVICES.iter().map(|service| (service.variable(), service.url())));
     Ok(variables)
 }

@@ -18,6 +18,9 @@ pub(super) fn ready() -> Result<String> {
         ("node", "nodejs"),
         ("python3", "python3"),
         ("sqlite3", "sqlite3"),
+        // The libraries that synchronous Diesel links.
+        ("pg_config", "libpq-dev"),
+        ("mariadb_config", "libmariadb-dev"),
     ];
     for (program, package) in programs {
         if process::find(program).is_none() {
