@@ -105,8 +105,7 @@ impl<DB: Database> Outbox<DB> {
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// Diesel doesn't know of. **On PostgreSQL, without a transaction the messages are stored at
-    /// once, whatever becomes of the change that they tell of.** Elsewhere the server is asked:
+    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its own:
     /// without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction<C>(
         &self,
