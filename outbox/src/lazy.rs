@@ -22,7 +22,8 @@ use crate::{Error, redact};
 /// which goes on when a call is given up at its deadline.
 ///
 /// ```no_run
-/// # async fn example(store: std::sync::Arc<dyn outbox::Store>) -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::error::Error;
+/// # async fn example(store: Arc<dyn outbox::Store>) -> Result<(), Box<dyn Error>> {
 /// use std::sync::Arc;
 ///
 /// use outbox::{LazyPublisher, Relay};

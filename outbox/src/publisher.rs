@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use outbox_core::broker::Tail;
 use outbox_core::relay::DestinationSpec;
-use outbox_core::{BatchLimits, Ordering, Publisher, Reason};
+use outbox_core::{Publisher, Reason};
 
 use crate::scheme::{Scheme, find, with_feature};
 use crate::{Error, redact};
@@ -91,7 +91,10 @@ const TABLE: &[Scheme<Adapter>] = &[
 
 /// Adapters have the same shape, but no type that one could be generic over.
 macro_rules! adapter {
-    ($feature:literal, $module:ident, $spec:expr, $config:path, $publisher:path $(, $tail:path)?) => {
+    (
+        $feature:literal, $module:ident, $spec:expr, $config:path, $publisher:path
+        $(, $tail:path)?
+    ) => {
         #[cfg(feature = $feature)]
         mod $module {
             use super::*;
@@ -139,6 +142,8 @@ adapter!(
     "kafka",
     kafka,
     |config| {
+        use outbox_core::{BatchLimits, Ordering};
+
         let prefix = config.transactional_id.is_some();
         let ordering = if prefix { Ordering::PrefixPerKey } else { Ordering::Independent };
         let limits = BatchLimits { messages: 2_000, bytes: 8 * 1024 * 1024 };
@@ -169,7 +174,7 @@ adapter!(
     sqs,
     |config| {
         let (requests, bytes) = (config.concurrency, config.max_bytes);
-        let limits = BatchLimits { messages: requests * 10, bytes: requests * bytes };
+        let limits = outbox_core::BatchLimits { messages: requests * 10, bytes: requests * bytes };
         DestinationSpec { limits, ..DestinationSpec::default() }
     },
     outbox_sqs::SqsConfig,
@@ -187,7 +192,10 @@ adapter!(
 adapter!(
     "file",
     file,
-    |_| DestinationSpec { ordering: Ordering::PrefixPerKey, ..DestinationSpec::default() },
+    |_| {
+        let ordering = outbox_core::Ordering::PrefixPerKey;
+        DestinationSpec { ordering, ..DestinationSpec::default() }
+    },
     outbox_file::FileConfig,
     outbox_file::FilePublisher
 );

@@ -101,8 +101,8 @@ impl Recorder for Recorded {
     }
 }
 
-/// Of a dozen messages one is retried and one is given up. Seen to fail with each of these counters,
-/// histograms and gauges taken out, and with the number of delivered ones exchanged for the others'.
+/// Of a dozen messages one is retried and one is given up. Seen to fail with each of these
+/// counters, histograms and gauges taken out, and with delivered and failed ones exchanged.
 #[tokio::test]
 async fn a_run_of_a_relay_is_measured() {
     let recorded = Recorded::default();

@@ -53,8 +53,8 @@ impl Load {
         self.transactions / 5 * 4
     }
 
-    /// The transactions of a key are `keys * WRITERS` apart: their place in that series counts, too,
-    /// so that none of the keys only commits or only rolls back.
+    /// The transactions of a key are `keys * WRITERS` apart: their place in that series counts,
+    /// too, so that none of the keys only commits or only rolls back.
     fn rolls_back(&self, number: u64) -> bool {
         (number + number / self.keys).is_multiple_of(5)
     }

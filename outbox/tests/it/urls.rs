@@ -114,8 +114,8 @@ async fn publishers_say_what_is_wrong() {
     assert!(matches!(error(&missing).await, Error::Publisher { .. }));
 }
 
-/// The reason, and not only that there is one. Seen to fail for Kafka before its fix: its error told
-/// the cause as its source alone.
+/// The reason, and not only that there is one. Seen to fail for Kafka before its fix: its error
+/// told the cause as its source alone.
 #[tokio::test]
 async fn a_bad_option_is_named_whatever_the_scheme() {
     let error = async |url: String| outbox::connect_publisher(&url).await.err().unwrap();
