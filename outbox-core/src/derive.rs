@@ -3,6 +3,7 @@
 //! The traits stand between that code and those of serde and the standard library for the sake of
 //! what the compiler tells the user: their messages say what to do about it.
 
+use std::any::type_name;
 use std::error::Error;
 use std::fmt::Display;
 
@@ -75,7 +76,8 @@ impl IntoKey for Option<String> {
     note = "it must return `Bytes`, `Vec<u8>` or `String`, or a `Result` of one of them"
 )]
 pub trait IntoPayload {
-    /// The payload. An error other than [`InvalidMessage`] is wrapped in one.
+    /// The payload. An error other than [`InvalidMessage`] becomes one that tells its type and not
+    /// its text, which may quote the event.
     fn into_payload(self) -> Result<Bytes, InvalidMessage>;
 }
 
@@ -99,9 +101,11 @@ impl IntoPayload for String {
 
 impl<T: Into<Bytes>, E: Into<Box<dyn Error + Send + Sync>>> IntoPayload for Result<T, E> {
     fn into_payload(self) -> Result<Bytes, InvalidMessage> {
-        self.map(Into::into).map_err(|error| match error.into().downcast() {
-            Ok(invalid) => *invalid,
-            Err(other) => InvalidMessage::Serialize { reason: other.to_string() },
+        self.map(Into::into).map_err(|error| {
+            let failed = |_| InvalidMessage::Serialize {
+                reason: format!("the function of its payload failed: `{}`", type_name::<E>()),
+            };
+            error.into().downcast().map_or_else(failed, |invalid| *invalid)
         })
     }
 }
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_bytes_or_says_why_it_is_none() {
+    fn a_payload_is_bytes() {
         let fine = || Bytes::from("7");
         let fallible: Result<&'static str, std::fmt::Error> = Ok("7");
         for payload in [
@@ -122,9 +126,16 @@ mod tests {
         ] {
             assert_eq!(payload.unwrap(), fine());
         }
-        let failed = Err::<Bytes, _>(std::fmt::Error).into_payload().unwrap_err();
-        let reason = std::fmt::Error.to_string();
-        assert_eq!(failed, InvalidMessage::Serialize { reason });
+    }
+
+    /// Seen to fail with the error's own text as the reason.
+    #[test]
+    fn why_there_is_no_payload_is_told_without_a_quotation() {
+        let failed = Err::<Bytes, _>("canary".parse::<u64>().unwrap_err());
+        let told = failed.into_payload().unwrap_err().to_string();
+        assert!(told.contains("ParseIntError"), "{told}");
+        let failed = Err::<Bytes, _>("canary").into_payload().unwrap_err();
+        assert!(!format!("{failed} {failed:?}").contains("canary"), "{failed}");
     }
 
     /// Seen to fail when every error is wrapped: it would say twice that the event can't be

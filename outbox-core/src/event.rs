@@ -68,9 +68,13 @@ pub trait Event {
 }
 
 /// `event` as JSON, for [`Event::payload`].
-pub fn json(event: &impl Serialize) -> Result<Bytes, InvalidMessage> {
+///
+/// If that fails, the error names its type and not what the serialiser said: that is made by code
+/// of the event's, and may quote it.
+pub fn json<E: Serialize>(event: &E) -> Result<Bytes, InvalidMessage> {
     let json = serde_json::to_vec(event).map(Bytes::from);
-    json.map_err(|error| InvalidMessage::Serialize { reason: error.to_string() })
+    let reason = || format!("serde makes no JSON of this `{}`", std::any::type_name::<E>());
+    json.map_err(|_| InvalidMessage::Serialize { reason: reason() })
 }
 
 /// What can be enqueued: a [`Message`], a builder of one, or an [`Event`].
@@ -119,6 +123,23 @@ mod tests {
         fn payload(&self) -> Result<Bytes, InvalidMessage> {
             json(self)
         }
+    }
+
+    struct Talkative(&'static str);
+
+    impl Serialize for Talkative {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom(format!("{} is no card number", self.0)))
+        }
+    }
+
+    /// Seen to fail with the serialiser's own text as the reason.
+    #[test]
+    fn what_cannot_be_serialised_is_not_quoted() {
+        let error = json(&Talkative("canary")).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("event::tests::Talkative"), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum InvalidMessage {
     /// The event could not be serialised.
     #[error("the event can't be serialised: {reason}")]
     Serialize {
-        /// What the serialiser said.
+        /// What failed, by its type; not what it said, which may quote the event.
         reason: String,
     },
 }

@@ -23,8 +23,10 @@
 //! The versions of `opentelemetry` and `tracing-opentelemetry` must be those of this crate: others
 //! have a context of their own, of which it doesn't know.
 //!
-//! Nothing is added outside a trace, nor in one that isn't sampled, nor where the producer has set
-//! the header, nor what the limits of the message would refuse: tracing makes no message invalid.
+//! A trace that isn't sampled is told of, too, as such: consumers then don't sample it either, and
+//! their logs show the same trace id. Nothing is added outside a trace, nor where the producer has
+//! set the header, nor what the limits of the message would refuse: tracing makes no message
+//! invalid.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
@@ -38,13 +40,18 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The header with what the vendors of tracing systems add.
 pub const TRACESTATE: &str = "tracestate";
 
+/// Sampled, and, of the specification's second level, that the trace id is random. Who writes the
+/// header must leave the others 0.
+const KNOWN_FLAGS: u8 = 0b11;
+
 /// Adds the current context's headers to `message`, which `limits` let pass.
 pub(crate) fn add_context(mut message: Message, limits: &Limits) -> Message {
     let context = current();
-    if !context.is_valid() || !context.is_sampled() {
+    if !context.is_valid() {
         return message;
     }
-    let parent = format!("00-{}-{}-01", context.trace_id(), context.span_id());
+    let flags = context.trace_flags().to_u8() & KNOWN_FLAGS;
+    let parent = format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id());
     let state = context.trace_state().header();
     // A state belongs to its parent: beside the parent of somebody else, ours would be wrong.
     if add(&mut message, limits, TRACEPARENT, parent) && !state.is_empty() {
@@ -164,18 +171,41 @@ mod tests {
         });
     }
 
-    /// Seen to fail without the question after validity, and without the one after sampling.
+    /// Seen to fail without the question after validity.
     #[test]
-    fn outside_a_sampled_trace_nothing_is_added() {
+    fn outside_a_trace_nothing_is_added() {
         let nothing = || assert_eq!(headers(message()), []);
-        let in_span = || tracing::info_span!("span").in_scope(nothing);
         nothing();
-        in_span();
+        tracing::info_span!("span").in_scope(nothing);
         traced(Sampler::AlwaysOn, nothing);
-        traced(Sampler::AlwaysOff, in_span);
-        for (trace, flags) in [(0, TraceFlags::SAMPLED), (10, TraceFlags::NOT_SAMPLED)] {
-            let _context = remote(trace, flags, "opaque").attach();
-            nothing();
+        let _context = remote(0, TraceFlags::SAMPLED, "opaque").attach();
+        nothing();
+    }
+
+    /// Seen to fail where only sampled traces are told of: consumers decided anew.
+    #[test]
+    fn that_a_trace_is_not_sampled_is_told() {
+        traced(Sampler::AlwaysOff, || {
+            let span = tracing::info_span!("span");
+            span.set_parent(remote(10, TraceFlags::NOT_SAMPLED, "opaque")).unwrap();
+            let headers = span.in_scope(|| headers(message()));
+            let [(parent_name, parent), (state_name, state)] = &headers[..] else {
+                panic!("{headers:?}")
+            };
+            assert_eq!((&**parent_name, &**state_name), (TRACEPARENT, TRACESTATE));
+            assert!(parent.starts_with("00-0000000000000000000000000000000a-"), "{parent}");
+            assert!(parent.ends_with("-00"), "{parent}");
+            assert_eq!(state, "vendor=opaque");
+        });
+    }
+
+    /// Seen to fail with `01` for all, and when every flag is passed on.
+    #[test]
+    fn the_flags_are_those_of_the_context() {
+        for (flags, told) in [(0, "00"), (1, "01"), (2, "02"), (3, "03"), (0xff, "03")] {
+            let _context = remote(10, TraceFlags::new(flags), "").attach();
+            let expected = format!("{}{told}", PARENT.strip_suffix("01").unwrap());
+            assert_eq!(headers(message()), [(TRACEPARENT.into(), expected)]);
         }
     }
 

@@ -1,26 +1,4 @@
-//! `#[derive(Event)]`: a type that says by itself where it goes.
-//!
-//! ```
-//! # use outbox_derive::Event;
-//! use outbox::{Event, Message};
-//! use serde::Serialize;
-//!
-//! #[derive(Serialize, Event)]
-//! #[event(topic = "orders", type = "order.placed")]
-//! struct OrderPlaced {
-//!     #[event(key)]
-//!     customer: u64,
-//!     order: u64,
-//! }
-//!
-//! let message = Message::event(&OrderPlaced { customer: 7, order: 42 }).build()?;
-//! assert_eq!(message.topic(), "orders");
-//! assert_eq!(message.message_type(), Some("order.placed"));
-//! assert_eq!(message.key(), Some("7"));
-//! assert_eq!(message.content_type(), "application/json");
-//! assert_eq!(message.payload(), r#"{"customer":7,"order":42}"#);
-//! # Ok::<(), outbox::InvalidMessage>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # The attribute
 //!
@@ -103,7 +81,9 @@
 //!
 //! The function named by `payload` returns bytes (`Bytes`, `Vec<u8>`, `String`) or a `Result` of
 //! them with any error; it goes with a `content_type`. For a type of prost that is
-//! `payload = "prost::Message::encode_to_vec"`. The type needs no serde then.
+//! `payload = "prost::Message::encode_to_vec"`. The type needs no serde then. The message's error
+//! tells the type of such an error and not its text, which may quote the event; a function that has
+//! more to say returns `InvalidMessage::Serialize` itself.
 //!
 //! ```
 //! # use outbox_derive::Event;

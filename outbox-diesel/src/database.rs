@@ -24,6 +24,10 @@ pub(crate) mod backend {
         /// How a transaction begins that will write, if not as Diesel begins one.
         const BEGIN: Option<&'static str>;
 
+        /// Where a connection waits for no other writer unless told to: the setting that says for
+        /// how many milliseconds it does.
+        const BUSY_TIMEOUT: Option<&'static str>;
+
         /// The server keeps the code of its last error, and can be asked for it.
         const KEEPS_CODES: bool;
 

@@ -57,8 +57,10 @@ where
     /// Connects to `url`.
     ///
     /// With `sslmode=require` a connection to PostgreSQL is encrypted, and the server's certificate
-    /// must be valid for its name by the system's roots; otherwise it is as Diesel's own, without
-    /// encryption. To MySQL and MariaDB it is as Diesel's own.
+    /// must be valid for its name by the system's roots: what libpq calls `verify-full`. The client
+    /// doesn't know that word, nor `verify-ca`: such a URL is [`Error::Url`]. Otherwise the
+    /// connection is as Diesel's own, without encryption. To MySQL and MariaDB it is as Diesel's
+    /// own.
     pub fn from_url(url: &str) -> Result<Self, Error>
     where
         C: FromUrl,

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use diesel_async::AsyncConnection;
 use outbox_core::IntoMessage;
-use outbox_sql::{Driver, OpenOutbox, OutboxConfig, SqlStore, StoreConfig};
+use outbox_sql::{Driver, Known, OpenOutbox, OutboxConfig, SqlStore, StoreConfig};
 
 use crate::transaction::{Unfinished, depth};
 use crate::{Database, DieselSession, Error, SAVEPOINT, in_a_transaction};
@@ -31,7 +31,8 @@ impl<DB: Database> Outbox<DB> {
     }
 
     /// Creates the tables, or brings them up to date, under a lock: any number of processes may
-    /// do it at once, and again. On SQLite the file is switched to write-ahead logging.
+    /// do it at once, and again. On SQLite the file is switched to write-ahead logging, and other
+    /// writers are waited for, also by a connection whose `busy_timeout` is 0.
     ///
     /// The connection must be in no transaction. If this future is dropped midway, the connection
     /// refuses transactions from then on. For a migration tool there are
@@ -44,8 +45,7 @@ impl<DB: Database> Outbox<DB> {
             return Err(in_a_transaction());
         }
         let unfinished = Unfinished::new(connection);
-        let mut session = DieselSession::new(&mut *unfinished.connection);
-        let migrated = config.migrate_on(&mut session, DB::DIALECT).await;
+        let migrated = DieselSession::new(&mut *unfinished.connection).migrate(config).await;
         unfinished.finish();
         migrated
     }
@@ -64,8 +64,7 @@ impl<DB: Database> Outbox<DB> {
     where
         C: AsyncConnection<Backend = DB>,
     {
-        let mut session = DieselSession::new(connection);
-        let open = OpenOutbox::open_on(&mut session, DB::DIALECT, config).await?;
+        let open = DieselSession::new(connection).open(config).await?;
         Ok(Self { open, database: PhantomData })
     }
 
@@ -74,7 +73,8 @@ impl<DB: Database> Outbox<DB> {
     ///
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
     /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
-    /// are asked in a round trip of its own. After any other error than [`Error::Message`] roll the
+    /// are asked in a round trip of its own. Where SQLite has ended it and Diesel has heard of
+    /// that, to Diesel it is outside of one. After any other error than [`Error::Message`] roll the
     /// transaction back.
     pub async fn enqueue<C>(
         &self,
@@ -101,12 +101,14 @@ impl<DB: Database> Outbox<DB> {
             return Err(Error::NoTransaction);
         }
         let messages = self.messages(messages)?;
-        self.open.write(&mut DieselSession::new(connection), &messages, Some(SAVEPOINT)).await
+        self.open
+            .write(&mut DieselSession::new(connection), &messages, Known::Savepoints(SAVEPOINT))
+            .await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its own:
-    /// without one this is [`Error::TransactionEnded`].
+    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its
+    /// own: without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction<C>(
         &self,
         connection: &mut C,
@@ -116,7 +118,10 @@ impl<DB: Database> Outbox<DB> {
         C: AsyncConnection<Backend = DB>,
     {
         let messages = self.messages(messages)?;
-        let known = depth(connection, "enqueueing")?.map(|_| SAVEPOINT);
+        let known = match depth(connection, "enqueueing")? {
+            Some(_) => Known::Savepoints(SAVEPOINT),
+            None => Known::Nothing,
+        };
         self.open.write(&mut DieselSession::new(connection), &messages, known).await
     }
 

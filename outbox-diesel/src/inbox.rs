@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use diesel_async::AsyncConnection;
-use outbox_sql::{OpenInbox, Receipt};
+use outbox_sql::{Known, OpenInbox, Receipt};
 
 use crate::transaction::depth;
 use crate::{Database, DieselSession, Error, Outbox, SAVEPOINT};
@@ -29,8 +29,9 @@ impl<DB: Database> Inbox<DB> {
     /// that is under way is waited for.
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
-    /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
-    /// After any other error than [`Error::Receipt`] roll the transaction back.
+    /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`], as
+    /// it is where SQLite has ended it and Diesel has heard of that. After any other error than
+    /// [`Error::Receipt`] roll the transaction back.
     pub async fn accept<C>(
         &self,
         connection: &mut C,
@@ -44,12 +45,12 @@ impl<DB: Database> Inbox<DB> {
             return Err(Error::NoTransaction);
         }
         let mut session = DieselSession::new(connection);
-        self.open.receive(&mut session, (consumer, message_id), Some(SAVEPOINT)).await
+        self.open.receive(&mut session, (consumer, message_id), Known::Savepoints(SAVEPOINT)).await
     }
 
     /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how
-    /// many: until it is less than `limit`, there are more. A message that comes again after that is
-    /// new: `age` must be longer than any redelivery takes. Call it outside of transactions.
+    /// many: until it is less than `limit`, there are more. A message that comes again after that
+    /// is new: `age` must be longer than any redelivery takes. Call it outside of transactions.
     pub async fn purge<C>(
         &self,
         connection: &mut C,

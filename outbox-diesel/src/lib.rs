@@ -24,7 +24,11 @@ pub mod tables;
 #[cfg(feature = "async")]
 mod transaction;
 
+use std::cmp::Ordering;
+use std::num::NonZeroU32;
+
 use outbox_core::{StoreError, StoreErrorKind};
+use outbox_sql::DriverError;
 
 pub use database::Database;
 #[cfg(feature = "async")]
@@ -48,6 +52,22 @@ pub type Store<C> = SqlStore<DieselDriver<C>>;
 
 /// What Diesel's names for savepoints begin with.
 const SAVEPOINT: &str = "diesel_savepoint_";
+
+const BEGINNING: &str = "beginning a transaction";
+const ENDING: &str = "ending a transaction";
+
+/// A transaction ends as deep in Diesel's savepoints as it began.
+fn check_depth(begun: Option<NonZeroU32>, now: Option<NonZeroU32>) -> Result<(), Error> {
+    match now.cmp(&begun) {
+        Ordering::Equal => Ok(()),
+        // Diesel hears of some transactions that SQLite ends by itself.
+        Ordering::Less => Err(Error::TransactionEnded),
+        Ordering::Greater => {
+            let source = DriverError::other("a transaction that was begun within it is still open");
+            Err(Error::database(ENDING, source))
+        }
+    }
+}
 
 fn in_a_transaction() -> Error {
     let context = "a migration needs a connection that is in no transaction";

@@ -11,12 +11,16 @@ use outbox_sql::{OutboxConfig, migrations};
 use crate::Database;
 
 /// The migrations of an outbox, for `MigrationHarness` of `diesel_migrations`. Diesel keeps in its
-/// own table which of them have run, as versions such as `outbox_0001`; run them there and not by
+/// own table which of them have run, as versions such as `0-outbox_0001`; run them there and not by
 /// [`Outbox::migrate`](crate::sync::Outbox::migrate).
 ///
 /// The schema, if the outbox has one, must exist. On SQLite the file stays in its journal mode
-/// until a relay switches it to write-ahead logging. A migration can't be reverted: messages would
-/// be lost.
+/// until a relay switches it to write-ahead logging.
+///
+/// A migration can't be reverted: messages would be lost. Diesel reverts in the order of the
+/// versions, and these come before all that begin with a digit: reverting and redoing the last one
+/// of your own works as before. `revert_all_migrations` ends with an error when only these are
+/// left.
 #[derive(Debug, Clone, Default)]
 pub struct OutboxMigrations {
     config: OutboxConfig,
@@ -33,7 +37,7 @@ impl<DB: Database> MigrationSource<DB> for OutboxMigrations {
     fn migrations(&self) -> migration::Result<Vec<Box<dyn Migration<DB>>>> {
         let OutboxConfig { names, partitions, .. } = &self.config;
         let step = |migration: outbox_sql::Migration| -> Box<dyn Migration<DB>> {
-            let name = Name::new(format!("{names}_{:04}", migration.version));
+            let name = Name::new(&format!("{names}_{:04}", migration.version));
             Box::new(Step { name, statements: migration.statements })
         };
         Ok(migrations(DB::DIALECT, names, *partitions)?.into_iter().map(step).collect())
@@ -72,6 +76,10 @@ impl<DB: Database> Migration<DB> for Step {
     }
 }
 
+/// Diesel takes the version that is last as text for the one that was run last, and finds only
+/// those of the source that it was given: these must never be last.
+const FIRST: &str = "0-";
+
 /// Diesel's table has room for that many characters.
 const LONGEST: usize = 50;
 
@@ -83,15 +91,16 @@ impl MigrationName for Name {
 
 impl Name {
     /// Of names that are too long it has a digest, FNV-1a, and the end: there is the number.
-    fn new(name: String) -> Self {
-        if name.len() <= LONGEST {
-            return Self(name);
+    fn new(name: &str) -> Self {
+        let room = LONGEST - FIRST.len();
+        if name.len() <= room {
+            return Self(format!("{FIRST}{name}"));
         }
         let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325, step);
         let digest = format!("{digest:016x}_");
-        let end = &name[name.len() + digest.len() - LONGEST..];
-        Self(format!("{digest}{end}"))
+        let end = &name[name.len() + digest.len() - room..];
+        Self(format!("{FIRST}{digest}{end}"))
     }
 }
 

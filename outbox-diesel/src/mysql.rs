@@ -17,6 +17,7 @@ impl crate::Database for Mysql {}
 impl Backend for Mysql {
     const DIALECT: Dialect = Dialect::MySql;
     const BEGIN: Option<&'static str> = None;
+    const BUSY_TIMEOUT: Option<&'static str> = None;
     const KEEPS_CODES: bool = true;
 
     bind_plain_values!();
@@ -34,6 +35,7 @@ impl Backend for Mysql {
         match kind {
             DatabaseErrorKind::SerializationFailure => Some("1213"),
             DatabaseErrorKind::ReadOnlyTransaction => Some("1792"),
+            DatabaseErrorKind::UniqueViolation => Some("1062"),
             _ => code_of(message, &WORDINGS),
         }
     }

@@ -20,6 +20,7 @@ impl crate::Database for Pg {}
 impl Backend for Pg {
     const DIALECT: Dialect = Dialect::Postgres;
     const BEGIN: Option<&'static str> = None;
+    const BUSY_TIMEOUT: Option<&'static str> = None;
     const KEEPS_CODES: bool = false;
 
     fn bind<'b>(pass: &mut AstPass<'_, 'b, Self>, bind: &'b Bind<'_>) -> QueryResult<()> {
@@ -64,7 +65,7 @@ impl Backend for Pg {
 
 /// What PostgreSQL says with codes for which Diesel has no kind, where `lc_messages` is English.
 /// None of these quotes a value.
-const WORDINGS: [Wording; 21] = [
+const WORDINGS: [Wording; 22] = [
     ("deadlock detected", "", "40P01"),
     ("canceling statement due to lock timeout", "", "55P03"),
     ("could not obtain lock on", "", "55P03"),
@@ -76,6 +77,7 @@ const WORDINGS: [Wording; 21] = [
     ("sorry, too many clients already", "", "53300"),
     ("remaining connection slots are reserved", "", "53300"),
     ("too many connections for", "", "53300"),
+    ("SAVEPOINT can only be used in transaction blocks", "", "25P01"),
     ("current transaction is aborted", "", "25P02"),
     ("permission denied for", "", "42501"),
     ("password authentication failed", "", "28P01"),

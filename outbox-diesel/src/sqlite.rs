@@ -18,6 +18,7 @@ impl crate::Database for Sqlite {}
 impl Backend for Sqlite {
     const DIALECT: Dialect = Dialect::Sqlite;
     const BEGIN: Option<&'static str> = Some("BEGIN IMMEDIATE");
+    const BUSY_TIMEOUT: Option<&'static str> = Some("PRAGMA busy_timeout");
     const KEEPS_CODES: bool = false;
 
     bind_plain_values!();

@@ -4,11 +4,13 @@
 //! ```no_run
 //! # #[cfg(feature = "sync-sqlite")]
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use diesel::connection::SimpleConnection;
 //! use diesel::prelude::*;
 //! use outbox_core::Message;
 //! use outbox_diesel::{Error, sync::Outbox};
 //!
 //! let mut connection = SqliteConnection::establish("shop.db")?;
+//! connection.batch_execute("PRAGMA busy_timeout = 5000")?; // SQLite only, see the README
 //! Outbox::migrate(&mut connection)?;
 //! let outbox = Outbox::open(&mut connection)?;
 //!

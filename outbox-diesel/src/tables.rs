@@ -1,8 +1,9 @@
-//! Read-only declarations of the outbox's tables under their default names, to query what is
-//! pending and what has died in types of one's own.
+//! Declarations of the outbox's tables under their default names, to query what is pending and what
+//! has died in types of one's own.
 //!
-//! Messages are written by `enqueue` and `emit` alone: these know the partition, which a wrong one
-//! would lose.
+//! They are for reading, but Diesel's `table!` has no form that refuses to write. A message that
+//! isn't written by `enqueue` or `emit` can be in a wrong partition and lose its order; one that is
+//! deleted is lost.
 
 #[cfg(feature = "mysql_backend")]
 pub mod mysql;

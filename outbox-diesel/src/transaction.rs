@@ -13,7 +13,7 @@ use outbox_sql::OpenOutbox;
 
 use crate::database::backend::Backend as _;
 use crate::error::driver_error;
-use crate::{Database, DieselSession, Error, Outbox};
+use crate::{BEGINNING, Database, DieselSession, ENDING, Error, Outbox, check_depth};
 
 /// A transaction of diesel-async's with an outbox. It dereferences to the connection: `&mut *tx`
 /// executes queries in it, as does `&mut tx`.
@@ -40,25 +40,35 @@ where
 }
 
 impl<DB: Database> Outbox<DB> {
-    /// Runs `work` in a transaction, or in a savepoint of the one that is open; then stores what it
-    /// emitted, commits, and wakes the relays of this process. On SQLite the transaction writes from
-    /// its start (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another
-    /// writer.
+    /// Runs `work` in a transaction; then stores what it emitted, commits, and wakes the relays of
+    /// this process. On SQLite the transaction writes from its start (`BEGIN IMMEDIATE`), as one
+    /// that begins to write later can't wait for another writer. On PostgreSQL another isolation
+    /// level can be set by the first statement of `work`, on MySQL and MariaDB right before.
     ///
-    /// If `work` fails, or storing does, it is rolled back, and no message is stored.
+    /// In a transaction that is open already this is a savepoint. Then the relays are woken when it
+    /// is released, which is too early: after the commit of a transaction of Diesel's own,
+    /// [wake](outbox_core::Waker::wake) them again.
+    ///
+    /// If `work` fails, or storing does, it is rolled back, and no message is stored; so is
+    /// whatever transaction `work` has begun within it and left behind. If the database has ended
+    /// the transaction meanwhile, this is [`Error::TransactionEnded`], or on PostgreSQL what it
+    /// says of one that has failed, even if nothing was emitted.
     ///
     /// If this future is dropped midway, whether it committed is unknown, but the relays are woken
     /// if it may have. Diesel can't roll back then: the connection refuses transactions from then
-    /// on, and a pool discards it. A connection to SQLite waits for its statement in the drop, which
-    /// needs a multi-threaded runtime.
+    /// on, and a pool discards it. A connection to SQLite waits for its statement in the drop,
+    /// which needs a multi-threaded runtime.
     pub async fn transaction<C, F, T, E>(&self, connection: &mut C, work: F) -> Result<T, E>
     where
         C: AsyncConnection<Backend = DB>,
         F: for<'t> SendAsyncFnOnce<OutboxTransaction<'t, C>, Result<T, E>>,
         E: From<Error>,
     {
+        let before = depth(connection, BEGINNING)?;
         let unfinished = Unfinished::new(connection);
         let ended = self.run(&mut *unfinished.connection, work).await;
+        // Whatever was the matter is in the error already.
+        roll_back(&mut *unfinished.connection, before).await;
         unfinished.finish();
         ended
     }
@@ -71,53 +81,34 @@ impl<DB: Database> Outbox<DB> {
     {
         let begun = begin(connection).await;
         let begun = DieselSession::new(&mut *connection).sorted(begun).await;
-        begun.map_err(failed("beginning a transaction"))?;
+        begun.map_err(|error| Error::database(BEGINNING, error))?;
         let begun = depth(connection, ENDING)?;
         let mut emitted = Vec::new();
         let transaction = OutboxTransaction { connection, outbox: self, emitted: &mut emitted };
-        let mut done = work(transaction).await;
-        if done.is_ok()
-            && let Err(error) = self.write_emitted(connection, begun, &emitted).await
-        {
-            done = Err(error.into());
-        }
-        if done.is_ok() {
-            self.commit(connection).await?;
-        } else {
-            // What was the matter is in the error; a connection that can't be rolled back refuses
-            // to begin again.
-            let _ = C::TransactionManager::rollback_transaction(connection).await;
-        }
-        done
-    }
-
-    async fn write_emitted<C: AsyncConnection<Backend = DB>>(
-        &self,
-        connection: &mut C,
-        begun: Option<NonZeroU32>,
-        emitted: &[Message],
-    ) -> Result<(), Error> {
-        // Diesel hears of some transactions that SQLite ends by itself.
-        if depth(connection, ENDING)? != begun {
-            return Err(Error::TransactionEnded);
-        }
-        self.enqueue_all(connection, emitted).await
-    }
-
-    async fn commit<C: AsyncConnection<Backend = DB>>(
-        &self,
-        connection: &mut C,
-    ) -> Result<(), Error> {
+        let done = work(transaction).await?;
+        check_depth(begun, depth(connection, ENDING)?)?;
+        self.enqueue_all(connection, &emitted).await?;
         let _wakes = self.waker().wake_on_drop();
         let committed = C::TransactionManager::commit_transaction(connection).await;
-        DieselSession::new(connection).sorted(committed).await.map_err(failed("committing"))
+        let committed = DieselSession::new(connection).sorted(committed).await;
+        committed.map_err(Error::committing)?;
+        Ok(done)
     }
 }
 
-const ENDING: &str = "ending a transaction";
-
-fn failed(context: &'static str) -> impl Fn(outbox_sql::DriverError) -> Error {
-    move |error| Error::database(context, error)
+/// Rolls back until Diesel is as deep in transactions and savepoints as it was before. What it
+/// thinks that it can't roll back refuses to begin again.
+async fn roll_back<C: AsyncConnection>(connection: &mut C, before: Option<NonZeroU32>) {
+    while status(connection).transaction_depth().is_ok_and(|depth| depth > before) {
+        let rolled_back = C::TransactionManager::rollback_transaction(connection).await;
+        if rolled_back.is_err() {
+            // The database may have ended the transaction, and Diesel have heard of it.
+            if status(connection).transaction_depth().is_ok_and(|depth| depth.is_some()) {
+                status(connection).set_in_error();
+            }
+            break;
+        }
+    }
 }
 
 async fn begin<C: AsyncConnection<Backend: Database>>(connection: &mut C) -> QueryResult<()> {

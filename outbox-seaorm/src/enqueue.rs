@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use outbox_core::IntoMessage;
-use outbox_sql::{Driver as _, OpenOutbox, OutboxConfig, StoreConfig, locate};
-use outbox_sqlx::SAVEPOINT;
+use outbox_sql::{Driver as _, Known, OpenOutbox, OutboxConfig, StoreConfig, locate};
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionSession};
 
 use crate::lent::Lent;
@@ -100,7 +99,7 @@ impl Outbox {
     ) -> Result<(), Error> {
         let messages = self.messages(messages)?;
         let mut session = Lent::new(transaction, self.dialect(), "enqueueing")?;
-        self.open.write(&mut session, &messages, Some(SAVEPOINT)).await
+        self.open.write(&mut session, &messages, Known::Transaction).await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), where SeaORM gives no more than a connection, as in
@@ -114,7 +113,7 @@ impl Outbox {
     ) -> Result<(), Error> {
         let messages = self.messages(messages)?;
         let mut session = Lent::new(connection, self.dialect(), "enqueueing")?;
-        self.open.write(&mut session, &messages, None).await
+        self.open.write(&mut session, &messages, Known::Nothing).await
     }
 
     /// Opens a store for a relay, on connections of its own (see [`SeaOrmDriver::like`]).

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_sql::{OpenInbox, Receipt};
-use outbox_sqlx::SAVEPOINT;
+use outbox_sql::{Known, OpenInbox, Receipt};
 use sea_orm::{ConnectionTrait, TransactionSession};
 
 use crate::lent::Lent;
@@ -22,8 +21,8 @@ impl Outbox {
 
 impl Inbox {
     /// Notes that `consumer` has received the message `message_id`, in the transaction in which the
-    /// message takes effect. It is a duplicate if a committed transaction has noted it before; one
-    /// that is under way is waited for.
+    /// message takes effect. It is a duplicate if a committed transaction has noted it before, or
+    /// this one; one that is under way elsewhere is waited for.
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
     /// 255 bytes, `message_id` 1 to 512. A connection without a transaction is refused when this is
@@ -36,7 +35,7 @@ impl Inbox {
         message_id: &str,
     ) -> Result<Receipt, Error> {
         let mut session = Lent::new(transaction, self.0.dialect(), "receiving")?;
-        self.0.receive(&mut session, (consumer, message_id), Some(SAVEPOINT)).await
+        self.0.receive(&mut session, (consumer, message_id), Known::Transaction).await
     }
 
     /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use outbox_core::{IntoMessage, Message};
-use outbox_sql::DriverError;
+use outbox_sqlx::to_its_end;
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     ExecResult, IsolationLevel, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
@@ -35,18 +35,17 @@ impl Outbox {
         let failed = |error| Error::database("beginning a transaction", error);
         let db = db.clone();
         // A `begin` of sqlx 0.9.0 that is dropped midway leaves a transaction open on a connection
-        // that goes back to the pool (transact-rs/sqlx#4393). In a task of its own it always comes
-        // to its end, where its transaction is rolled back if nobody waits for it any more. SeaORM
-        // gives no way to wait for the connection before that.
-        let begun = tokio::spawn(async move {
+        // that goes back to the pool (transact-rs/sqlx#4393). At its end the transaction is rolled
+        // back if nobody waits for it any more. SeaORM gives no way to wait for the connection
+        // before that.
+        let begun = to_its_end(async move {
             let options = TransactionOptions {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..TransactionOptions::default()
             };
             db.begin_with_options(options).await
         });
-        let begun = begun.await.map_err(|error| failed(DriverError::other(error)))?;
-        let begun = begun.map_err(|error| failed(sort(self.dialect(), error)))?;
+        let begun = begun.await.map_err(|error| failed(sort(self.dialect(), error)))?;
         Ok(self.attach(begun))
     }
 
@@ -66,14 +65,19 @@ impl OutboxTransaction {
     }
 
     /// Stores what was emitted, commits, and wakes the relays of this process. If this future is
-    /// dropped midway, whether it committed is unknown, but they are woken.
+    /// dropped midway, or with [`Error::CommitUnknown`], whether it committed is unknown, but they
+    /// are woken.
+    ///
+    /// A transaction that has failed, or that the database has ended, is an error here, also if
+    /// nothing was emitted, for which the server is asked: databases commit some of them without a
+    /// word, and roll back.
     ///
     /// Nested transactions must have ended: SeaORM would commit the innermost in place of this.
     pub async fn commit(self) -> Result<(), Error> {
         self.outbox.enqueue_all(&self.transaction, &self.emitted).await?;
         let _wakes = self.outbox.waker().wake_on_drop();
         let committed = self.transaction.commit().await;
-        committed.map_err(|error| Error::database("committing", sort(self.outbox.dialect(), error)))
+        committed.map_err(|error| Error::committing(sort(self.outbox.dialect(), error)))
     }
 
     /// Rolls back; no message is stored.

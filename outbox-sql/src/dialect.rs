@@ -67,6 +67,16 @@ impl Dialect {
         }
     }
 
+    /// The moment `micros` from now, to compare a column with that has an index. PostgreSQL's clock
+    /// changes within a statement: only a subquery has one value, for which the index can be asked.
+    pub(crate) fn constant_after(self, micros: &str) -> String {
+        let after = self.after(micros);
+        match self {
+            Self::Postgres => format!("(SELECT {after})"),
+            Self::MySql | Self::Sqlite => after,
+        }
+    }
+
     /// Microseconds from now until `moment` (a column), negative if it has passed.
     pub(crate) fn until(self, moment: &str) -> String {
         let now = self.now();

@@ -6,42 +6,42 @@ use outbox_core::{Message, Partition};
 
 use crate::name::Tables;
 use crate::row::{headers_json, key_value, micros_since_epoch};
-use crate::statement::Sql;
+use crate::statement::{Sql, step};
 use crate::{Dialect, Names, Statement, Value};
 
 /// The columns that a producer writes; `seq` is the database's to give.
 const COLUMNS: &str = "partition_no, id, topic, message_key, message_type, content_type, payload, \
                        headers, created_at";
 
-/// How much goes into one statement, in messages and in bytes. SQLite binds 32,766 values and
-/// MySQL 65,535; MySQL's `max_allowed_packet` is 16 MiB by default. PostgreSQL gets arrays, and is
-/// bounded by the gigabyte that a message of its protocol can have.
+/// How much goes into one statement, in messages and in bytes. MySQL's `max_allowed_packet` is 16
+/// MiB by default. PostgreSQL gets arrays, and is bounded by the gigabyte that a message of its
+/// protocol can have.
 fn chunk_bounds(dialect: Dialect) -> (usize, usize) {
     match dialect {
         Dialect::Postgres => (usize::MAX, 256 << 20),
-        Dialect::MySql => (1000, 2 << 20),
-        Dialect::Sqlite => (500, 16 << 20),
+        Dialect::MySql => (128, 2 << 20),
+        Dialect::Sqlite => (128, 16 << 20),
     }
 }
-
-/// The largest number of rows whose text is worth caching.
-const CACHED_ROWS: usize = 8;
 
 /// The statements that write `messages` in their order; run them in one transaction, in order.
 /// There is one for each chunk that the database takes. The messages must have been checked
 /// against [`Limits`](outbox_core::Limits) before.
-pub fn enqueue_statements(
+///
+/// With `guarded`, which is for MariaDB only, they fail outside of a transaction.
+pub(crate) fn enqueue_statements(
     dialect: Dialect,
     names: &Names,
     partitions: u16,
     messages: &[Message],
+    guarded: bool,
 ) -> Vec<Statement> {
     let outbox = Tables::new(dialect, names).outbox;
     let statement = |chunk: &[Message]| {
         if dialect == Dialect::Postgres && chunk.len() > 1 {
             arrays(&outbox, partitions, chunk)
         } else {
-            rows(dialect, &outbox, partitions, chunk)
+            rows(dialect, &outbox, partitions, chunk, guarded)
         }
     };
     chunks(dialect, messages).into_iter().map(statement).collect()
@@ -49,28 +49,42 @@ pub fn enqueue_statements(
 
 fn chunks(dialect: Dialect, messages: &[Message]) -> Vec<&[Message]> {
     let (most, most_bytes) = chunk_bounds(dialect);
-    let mut chunks = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (index, message) in messages.iter().enumerate() {
-        let size = message.size();
-        if index > start && (index - start >= most || bytes + size > most_bytes) {
-            chunks.push(&messages[start..index]);
-            (start, bytes) = (index, 0);
-        }
-        bytes += size;
-    }
-    if start < messages.len() {
-        chunks.push(&messages[start..]);
+    let (mut chunks, mut rest) = (Vec::new(), messages);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fit = rest.iter().take(most).take_while(|message| {
+            bytes += message.size();
+            bytes <= most_bytes
+        });
+        let fit = fit.count().max(1);
+        let (chunk, others) = rest.split_at(match dialect {
+            Dialect::Postgres => fit,
+            Dialect::MySql | Dialect::Sqlite => step(fit),
+        });
+        chunks.push(chunk);
+        rest = others;
     }
     chunks
 }
 
-fn rows(dialect: Dialect, outbox: &str, partitions: u16, messages: &[Message]) -> Statement {
+fn rows(
+    dialect: Dialect,
+    outbox: &str,
+    partitions: u16,
+    messages: &[Message],
+    guarded: bool,
+) -> Statement {
     let mut sql = Sql::new(dialect, format!("INSERT INTO {outbox} ({COLUMNS}) VALUES "));
     for (index, message) in messages.iter().enumerate() {
         let parts = message.parts();
         sql.push(if index == 0 { "(" } else { ", (" });
-        sql.bind(Partition::of_message(message, partitions).0).push(", ");
+        let partition = Partition::of_message(message, partitions).0;
+        // One row that fails is enough.
+        if guarded && index == 0 {
+            sql.bind_in_transaction(partition).push(", ");
+        } else {
+            sql.bind(partition).push(", ");
+        }
         sql.bind(parts.id).push(", ").bind(Arc::clone(&parts.topic)).push(", ");
         sql.bind(key_value(dialect, parts.key.as_ref())).push(", ");
         sql.bind(Value::text(parts.message_type.as_ref())).push(", ");
@@ -81,9 +95,7 @@ fn rows(dialect: Dialect, outbox: &str, partitions: u16, messages: &[Message]) -
         let micros = sql.placeholder(micros_since_epoch(parts.created_at));
         sql.push(&dialect.since_epoch(&micros)).push(")");
     }
-    let mut statement = sql.finish(&[]);
-    statement.cached = messages.len() <= CACHED_ROWS;
-    statement
+    sql.finish(&[])
 }
 
 /// One text for any number of messages. A default is computed after the sorting, so `seq` comes in
@@ -118,6 +130,8 @@ fn arrays(outbox: &str, partitions: u16, messages: &[Message]) -> Statement {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn messages(count: usize, bytes: usize) -> Vec<Message> {
@@ -125,17 +139,25 @@ mod tests {
         (0..count).map(message).collect()
     }
 
+    /// Texts must be few: see [`step`]. Seen to fail with one for each number of messages.
     #[test]
-    fn every_message_is_in_one_chunk_that_the_database_takes() {
-        for (dialect, binds) in [(Dialect::Sqlite, 32_766), (Dialect::MySql, 65_535)] {
-            let messages = messages(10_000, 10);
-            let statements = enqueue_statements(dialect, &Names::default(), 16, &messages);
-            assert_eq!(statements.iter().map(|s| s.binds.len()).sum::<usize>(), 90_000);
-            assert!(statements.iter().all(|s| s.binds.len() <= binds));
+    fn every_message_is_in_one_chunk_and_texts_are_few() {
+        for dialect in [Dialect::Sqlite, Dialect::MySql] {
+            let mut texts = BTreeSet::new();
+            for count in (0..100).chain([1000, 9999]) {
+                let messages = messages(count, 10);
+                let statements =
+                    enqueue_statements(dialect, &Names::default(), 16, &messages, false);
+                assert_eq!(statements.iter().map(|s| s.binds.len()).sum::<usize>(), count * 9);
+                texts.extend(statements.into_iter().map(|statement| statement.text));
+            }
+            assert_eq!(texts.len(), 8, "1, 2, 4 … 128");
         }
         let all = messages(10_000, 10);
-        assert_eq!(enqueue_statements(Dialect::Postgres, &Names::default(), 16, &all).len(), 1);
-        assert!(enqueue_statements(Dialect::Postgres, &Names::default(), 16, &[]).is_empty());
+        let statements =
+            |all| enqueue_statements(Dialect::Postgres, &Names::default(), 16, all, false);
+        assert_eq!(statements(&all).len(), 1);
+        assert!(statements(&[]).is_empty());
     }
 
     #[test]

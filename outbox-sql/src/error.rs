@@ -34,6 +34,10 @@ pub enum Error {
          by data definition"
     )]
     TransactionEnded,
+    /// The connection broke while the transaction was being committed: it may have been, or not.
+    /// Who does it again without looking may do it twice.
+    #[error("whether the transaction was committed is unknown")]
+    CommitUnknown(#[source] DriverError),
     /// The outbox isn't there, has another version, or can't be used.
     #[error("the outbox can't be used")]
     Outbox(#[from] StoreError),
@@ -56,6 +60,14 @@ impl Error {
         Self::Database { context, source }
     }
 
+    /// The commit failed: it is told apart whether that can be known.
+    pub fn committing(source: DriverError) -> Self {
+        match source.kind() {
+            DriverErrorKind::Connection => Self::CommitUnknown(source),
+            _ => Self::database("committing", source),
+        }
+    }
+
     /// Whether the same transaction, done again from its start, may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -63,6 +75,7 @@ impl Error {
             | Self::Receipt { .. }
             | Self::NoTransaction
             | Self::TransactionEnded
+            | Self::CommitUnknown(_)
             | Self::Url => false,
             Self::Outbox(error) => {
                 matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Conflict)

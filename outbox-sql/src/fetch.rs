@@ -8,6 +8,7 @@ mod sqlite;
 use async_trait::async_trait;
 use outbox_core::{FetchRequest, Page, PartitionRead, TxId};
 
+use crate::durable::make_durable;
 use crate::failure::{Failure, schema, standby};
 use crate::row::{Columns, STORED, join};
 use crate::slot::Operation;
@@ -35,6 +36,9 @@ impl Operation for Fetch<'_> {
                 Answer { page: sqlite::page(self, session).await?, ..Answer::default() }
             }
         };
+        if !answer.page.rows.is_empty() {
+            make_durable(self.context, session).await?;
+        }
         let page = &mut answer.page;
         // No statement that joins or unites promises an order.
         page.rows.sort_unstable_by_key(|row| (row.partition, row.seq));

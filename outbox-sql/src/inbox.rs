@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::name::Tables;
-use crate::outbox::check_open;
 use crate::row::micros;
-use crate::statement::Sql;
-use crate::{Dialect, Error, OpenOutbox, Session, Statement};
+use crate::statement::{Sql, outside_of_one};
+use crate::{Dialect, DriverError, Error, Known, OpenOutbox, Session, Statement};
 
 /// Whether a message has come before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,22 +20,21 @@ pub enum Receipt {
 /// What the inboxes of all ORMs have in common. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OpenInbox {
-    dialect: Dialect,
+    outbox: OpenOutbox,
     tables: Tables,
 }
 
 impl OpenOutbox {
     /// For adapters: the inbox beside the outbox.
     pub fn open_inbox(&self) -> OpenInbox {
-        let (dialect, tables) = (self.dialect(), Tables::new(self.dialect(), self.names()));
-        OpenInbox { dialect, tables }
+        OpenInbox { outbox: self.clone(), tables: Tables::new(self.dialect(), self.names()) }
     }
 }
 
 impl OpenInbox {
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        self.outbox.dialect()
     }
 
     /// For adapters: notes that `consumer` has received `message_id`, in the transaction that
@@ -48,18 +46,23 @@ impl OpenInbox {
         &self,
         session: &mut S,
         (consumer, message_id): (&str, &str),
-        savepoint: Option<&str>,
+        known: Known<'_>,
     ) -> Result<Receipt, Error> {
         for (part, text, most) in [("consumer", consumer, 255), ("message id", message_id, 512)] {
             if text.is_empty() || text.len() > most || text.contains('\0') {
                 return Err(Error::Receipt { part, most });
             }
         }
-        check_open(session, self.dialect, savepoint, RECEIVING).await?;
+        self.outbox.check_open(session, known, RECEIVING).await?;
         let done = session.execute(&self.insert(consumer, message_id)).await;
-        match done.map_err(|error| Error::database(RECEIVING, error))? {
-            0 => Ok(Receipt::Duplicate),
-            _ => Ok(Receipt::First),
+        match done {
+            Ok(0) => Ok(Receipt::Duplicate),
+            Ok(_) => Ok(Receipt::First),
+            Err(error) if self.is_duplicate(&error) => Ok(Receipt::Duplicate),
+            Err(error) if self.outbox.knows_transactions() && outside_of_one(&error) => {
+                Err(Error::TransactionEnded)
+            }
+            Err(error) => Err(Error::database(RECEIVING, error)),
         }
     }
 
@@ -75,20 +78,29 @@ impl OpenInbox {
         done.map_err(|error| Error::database("purging the inbox", error))
     }
 
+    /// MySQL and MariaDB could ignore an error only together with all others. The transaction
+    /// stays open after it.
+    fn is_duplicate(&self, error: &DriverError) -> bool {
+        self.dialect() == Dialect::MySql && error.code() == Some("1062")
+    }
+
     fn insert(&self, consumer: &str, message_id: &str) -> Statement {
-        let (insert, otherwise) = match self.dialect {
-            // What else it would ignore, values that are too long, was checked.
-            Dialect::MySql => ("INSERT IGNORE", ""),
-            Dialect::Postgres | Dialect::Sqlite => ("INSERT", " ON CONFLICT DO NOTHING"),
-        };
-        let text = format!("{insert} INTO {} (consumer, message_id) VALUES (", self.tables.inbox);
-        let mut sql = Sql::new(self.dialect, text);
-        sql.bind(consumer).push(", ").bind(message_id).push(")").push(otherwise);
+        let text = format!("INSERT INTO {} (consumer, message_id) VALUES (", self.tables.inbox);
+        let mut sql = Sql::new(self.dialect(), text);
+        if self.outbox.knows_transactions() {
+            sql.bind_in_transaction(consumer);
+        } else {
+            sql.bind(consumer);
+        }
+        sql.push(", ").bind(message_id).push(")");
+        if self.dialect() != Dialect::MySql {
+            sql.push(" ON CONFLICT DO NOTHING");
+        }
         sql.finish(&[])
     }
 
     fn delete(&self, age: Duration, limit: u32) -> Statement {
-        let (dialect, inbox) = (self.dialect, &self.tables.inbox);
+        let (dialect, inbox) = (self.dialect(), &self.tables.inbox);
         let mut sql = Sql::new(dialect, format!("DELETE FROM {inbox} WHERE "));
         let row = match dialect {
             Dialect::Postgres => Some("ctid"),
@@ -98,8 +110,8 @@ impl OpenInbox {
         if let Some(row) = row {
             sql.push(&format!("{row} IN (SELECT {row} FROM {inbox} WHERE "));
         }
-        let past = sql.placeholder(-micros(age));
-        sql.push("received_at < ").push(&dialect.after(&past)).push(" ORDER BY received_at LIMIT ");
+        let past = dialect.constant_after(&sql.placeholder(-micros(age)));
+        sql.push("received_at < ").push(&past).push(" ORDER BY received_at LIMIT ");
         sql.bind(limit);
         match dialect {
             Dialect::Postgres => sql.push(" FOR UPDATE SKIP LOCKED)"),

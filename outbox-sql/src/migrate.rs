@@ -193,6 +193,8 @@ impl Migrate<'_> {
         }
         sql.bind(schema.as_str());
         if number(session, sql).await? == Some(0) {
+            // It may be misspelt.
+            tracing::warn!("there is no schema `{schema}` yet: it is created");
             session.run(&format!("{create}{}", quoted(dialect, schema))).await?;
         }
         Ok(())

@@ -96,6 +96,8 @@ pub(crate) struct Tables {
     pub(crate) meta: String,
     pub(crate) sequence: String,
     pub(crate) inbox: String,
+    /// On MySQL only.
+    pub(crate) flush: String,
     /// A function on PostgreSQL, a procedure on MySQL.
     pub(crate) enqueue: String,
 }
@@ -123,6 +125,7 @@ impl Tables {
             meta: table("_meta"),
             sequence: table("_seq"),
             inbox: table("_inbox"),
+            flush: table("_flush"),
             enqueue: table("_enqueue"),
         }
     }

@@ -25,6 +25,8 @@ pub struct Info {
     pub partitions: u16,
     /// MySQL and MariaDB: the largest statement that the server takes, in bytes.
     pub largest_statement: Option<u64>,
+    /// The server knows within a statement whether that is in a transaction, as MariaDB does.
+    pub(crate) knows_transactions: bool,
 }
 
 /// Reads what the outbox `names` says of itself, and refuses one that this code can't use; see
@@ -215,16 +217,18 @@ pub(crate) async fn installed<S: Session>(
     if number(session, exists).await? != Some(1) {
         return Ok(None);
     }
-    let packet = match context.dialect {
-        Dialect::MySql => "CAST(@@max_allowed_packet AS SIGNED)",
-        Dialect::Postgres | Dialect::Sqlite => "NULL",
+    let (packet, mariadb) = match context.dialect {
+        Dialect::MySql => {
+            ("CAST(@@max_allowed_packet AS SIGNED)", "CAST(VERSION() LIKE '%MariaDB%' AS SIGNED)")
+        }
+        Dialect::Postgres | Dialect::Sqlite => ("NULL", "NULL"),
     };
     let [version, partitions] = ["version", "partitions"].map(|name| context.dialect.int(name));
     let sql = Sql::new(
         context.dialect,
-        format!("SELECT {version}, {partitions}, {packet} FROM {}", context.tables.meta),
+        format!("SELECT {version}, {partitions}, {packet}, {mariadb} FROM {}", context.tables.meta),
     );
-    let rows = session.query(&sql.finish(&[Type::Int, Type::Int, Type::Int])).await?;
+    let rows = session.query(&sql.finish(&[Type::Int; 4])).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(None) };
     let mut row = Columns::new(row);
     let (version, count) = (row.int()?, row.int()?);
@@ -233,8 +237,9 @@ pub(crate) async fn installed<S: Session>(
         schema(format!("the outbox `{names}` says that it has {count} partitions"))
     })?;
     let largest_statement = row.optional_int()?.and_then(|bytes| u64::try_from(bytes).ok());
+    let knows_transactions = row.optional_int()? == Some(1);
     let names = names.clone();
-    Ok(Some(Info { names, version, partitions, largest_statement }))
+    Ok(Some(Info { names, version, partitions, largest_statement, knows_transactions }))
 }
 
 /// Whether MySQL has that table of the outbox's.

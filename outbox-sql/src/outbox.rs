@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use outbox_core::{IntoMessage, Limits, Message, Partition, StoreError, StoreErrorKind, Waker};
 
+use crate::enqueue::enqueue_statements;
+use crate::statement::outside_of_one;
 use crate::{
-    Dialect, Driver, Error, Info, Names, Probe, Session, SqlStore, StoreConfig, enqueue_statements,
-    inspect, inspect_on, migrate, migrate_on,
+    Dialect, Driver, Error, Info, Names, Probe, Session, SqlStore, StoreConfig, inspect,
+    inspect_on, migrate, migrate_on,
 };
 
 /// Settings of an outbox.
@@ -66,6 +68,7 @@ struct Inner {
     partitions: u16,
     limits: Limits,
     waker: Waker,
+    knows_transactions: bool,
 }
 
 impl OpenOutbox {
@@ -89,8 +92,9 @@ impl OpenOutbox {
     fn new(dialect: Dialect, config: OutboxConfig, info: Info) -> Result<Self, Error> {
         check_packet(&config.limits, &info)?;
         let OutboxConfig { limits, waker, .. } = config;
-        let Info { names, partitions, .. } = info;
-        Ok(Self(Arc::new(Inner { dialect, names, partitions, limits, waker })))
+        let Info { names, partitions, knows_transactions, .. } = info;
+        let inner = Inner { dialect, names, partitions, limits, waker, knows_transactions };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The message that `message` is or makes, checked against this outbox's limits.
@@ -146,52 +150,92 @@ impl OpenOutbox {
     /// For adapters: stores [checked](Self::messages) messages in their order, in the transaction
     /// that `session` is in.
     ///
-    /// `savepoint` is what the ORM's names for its savepoints begin with, if the ORM says that it
-    /// is in a transaction: on PostgreSQL it is taken at its word, elsewhere the server is asked,
-    /// too. Without it the server is asked everywhere, and `session` may even be a pool.
+    /// Where the ORM knows of the transaction, PostgreSQL needs not be asked whether there is one:
+    /// it refuses to write in one that has failed. Nor does MariaDB, where the statement asks. If
+    /// there is nothing to store, this only asks, everywhere.
     pub async fn write<S: Session>(
         &self,
         session: &mut S,
         messages: &[Message],
-        savepoint: Option<&str>,
+        known: Known<'_>,
     ) -> Result<(), Error> {
+        let Inner { dialect, names, partitions, knows_transactions, .. } = &*self.0;
         if messages.is_empty() {
-            return Ok(());
+            return ask(session, *dialect, known, "ending a transaction").await;
         }
-        check_open(session, self.0.dialect, savepoint, "enqueueing").await?;
-        let Inner { dialect, names, partitions, .. } = &*self.0;
-        for statement in enqueue_statements(*dialect, names, *partitions, messages) {
-            let done = session.execute(&statement).await;
-            done.map_err(|error| Error::database("enqueueing", error))?;
+        self.check_open(session, known, ENQUEUEING).await?;
+        let guarded = *knows_transactions;
+        for statement in enqueue_statements(*dialect, names, *partitions, messages, guarded) {
+            match session.execute(&statement).await {
+                Err(error) if guarded && outside_of_one(&error) => {
+                    return Err(Error::TransactionEnded);
+                }
+                done => done.map_err(|error| Error::database(ENQUEUEING, error))?,
+            };
         }
         Ok(())
     }
+
+    /// Some databases end a transaction by themselves, and the ORM doesn't hear of it. Asks, unless
+    /// the statement that comes next will tell.
+    pub(crate) async fn check_open<S: Session>(
+        &self,
+        session: &mut S,
+        known: Known<'_>,
+        context: &'static str,
+    ) -> Result<(), Error> {
+        let dialect = self.0.dialect;
+        let told = known != Known::Nothing && dialect == Dialect::Postgres;
+        if told || self.0.knows_transactions {
+            return Ok(());
+        }
+        ask(session, dialect, known, context).await
+    }
+
+    /// MariaDB: statements can be [guarded](crate::statement::Sql::bind_in_transaction).
+    pub(crate) fn knows_transactions(&self) -> bool {
+        self.0.knows_transactions
+    }
 }
+
+/// What an ORM knows of the transaction in which it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<'s> {
+    /// Nothing: it was begun by hand, or not at all. The session may even be a pool, whose
+    /// statements each have a connection of their own.
+    Nothing,
+    /// That it has begun one.
+    Transaction,
+    /// The same, and where SQLite has ended it the ORM takes a rollback that fails for the end of
+    /// the connection. So it gets something to roll back: another transaction, with savepoints
+    /// whose names begin so.
+    Savepoints(&'s str),
+}
+
+const ENQUEUEING: &str = "enqueueing";
 
 /// Nobody nests more savepoints than that.
 const DEEPEST: u32 = 32;
 
-/// Some databases end a transaction by themselves, and the ORM doesn't hear of it.
-pub(crate) async fn check_open<S: Session>(
+async fn ask<S: Session>(
     session: &mut S,
     dialect: Dialect,
-    savepoint: Option<&str>,
+    known: Known<'_>,
     context: &'static str,
 ) -> Result<(), Error> {
     let failed = |error| Error::database(context, error);
-    let probe = match savepoint {
-        Some(_) => Probe::of(dialect),
-        None => Some(Probe::without_orm(dialect)),
+    let probe = match known {
+        Known::Savepoints(_) => Probe::beginning(dialect),
+        Known::Nothing | Known::Transaction => Probe::of(dialect),
     };
-    let Some(probe) = probe else { return Ok(()) };
     let answer = session.run(probe.text).await;
     if probe.is_open(answer).map_err(failed)? {
         return Ok(());
     }
-    if let Some(name) = savepoint.filter(|_| probe.begins) {
-        // Where the ORM believes in a transaction and in savepoints, they must be there for it to
-        // roll back: otherwise it would keep what the probe has begun, and hand the connection out
-        // again. How deep it is in them it need not tell.
+    if let Known::Savepoints(name) = known
+        && probe.begins
+    {
+        // How deep the ORM is in them it need not tell.
         let savepoints: Vec<_> = (1..=DEEPEST).map(|n| format!("SAVEPOINT {name}{n}")).collect();
         session.run(&savepoints.join("; ")).await.map_err(failed)?;
     }

@@ -5,11 +5,12 @@ use crate::{Dialect, DriverError};
 /// How to learn whether a connection is in a transaction.
 ///
 /// A client only knows what it has begun. MySQL and MariaDB roll a transaction back by themselves
-/// after a deadlock and commit one before data definition, SQLite rolls back after a full disk, an error of input or output or `ON CONFLICT
-/// ROLLBACK`; whoever goes on after such an error writes outside of any transaction, and an event
-/// would be stored though the change that it tells of is gone. With `autocommit = 0` MySQL and
-/// MariaDB always say that one is open. PostgreSQL needs no probe where the ORM knows of the
-/// transaction: one that has failed refuses every statement until it is rolled back.
+/// after a deadlock and commit one before data definition; SQLite rolls back after a full disk, an
+/// error of input or output or `ON CONFLICT ROLLBACK`. Whoever goes on after such an error writes
+/// outside of any transaction, and an event would be stored though the change that it tells of is
+/// gone. With `autocommit = 0` MySQL and MariaDB always say that one is open. On PostgreSQL a
+/// transaction that has failed refuses the probe as it refuses every statement, but not the commit,
+/// which it answers by rolling back.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     /// What to run, which may be two statements.
@@ -28,30 +29,27 @@ const SAVEPOINT: Probe = Probe {
 };
 
 impl Probe {
-    /// The probe for a database that needs one where the ORM says that it is in a transaction.
-    pub fn of(dialect: Dialect) -> Option<Self> {
+    /// The probe that leaves nothing behind, as it ends what it begins in the same text.
+    pub fn of(dialect: Dialect) -> Self {
         match dialect {
-            Dialect::Postgres => None,
+            // Outside of a transaction there are no savepoints (25P01).
+            Dialect::Postgres => Self { outside: Some("25P01"), ..SAVEPOINT },
             // Outside of a transaction a savepoint ends with its statement (1305: there is none).
-            Dialect::MySql => Some(Self { outside: Some("1305"), ..SAVEPOINT }),
-            // Within a transaction none can begin, which harms the one that there is in no way.
+            Dialect::MySql => Self { outside: Some("1305"), ..SAVEPOINT },
+            // Within a transaction none can begin, which harms the one that there is in no way; and
+            // as the first statement fails, the second doesn't run.
             Dialect::Sqlite => {
-                Some(Self { text: "BEGIN", begins: true, inside: Some("1"), outside: None })
+                Self { text: "BEGIN; ROLLBACK", begins: false, inside: Some("1"), outside: None }
             }
         }
     }
 
-    /// The probe where the ORM knows of no transaction, for whatever the next statement will run
-    /// on: even a pool, whose statements each have a connection of their own. It leaves nothing
-    /// behind, as it ends what it begins in the same text.
-    pub fn without_orm(dialect: Dialect) -> Self {
+    /// The probe that on SQLite leaves a transaction open in any case.
+    pub fn beginning(dialect: Dialect) -> Self {
         match dialect {
-            // Outside of a transaction there are no savepoints (25P01).
-            Dialect::Postgres => Self { outside: Some("25P01"), ..SAVEPOINT },
-            Dialect::MySql => Self { outside: Some("1305"), ..SAVEPOINT },
-            // Within a transaction the first statement fails, so the second doesn't run.
+            Dialect::Postgres | Dialect::MySql => Self::of(dialect),
             Dialect::Sqlite => {
-                Self { text: "BEGIN; ROLLBACK", begins: false, inside: Some("1"), outside: None }
+                Self { text: "BEGIN", begins: true, inside: Some("1"), outside: None }
             }
         }
     }
@@ -81,11 +79,10 @@ mod tests {
     #[test]
     fn an_answer_that_was_not_expected_is_an_error() {
         for (dialect, probe, inside, outside) in [
-            (Dialect::MySql, Probe::of(Dialect::MySql).unwrap(), None, Some("1305")),
-            (Dialect::Sqlite, Probe::of(Dialect::Sqlite).unwrap(), Some("1"), None),
-            (Dialect::Postgres, Probe::without_orm(Dialect::Postgres), None, Some("25P01")),
-            (Dialect::MySql, Probe::without_orm(Dialect::MySql), None, Some("1305")),
-            (Dialect::Sqlite, Probe::without_orm(Dialect::Sqlite), Some("1"), None),
+            (Dialect::Postgres, Probe::of(Dialect::Postgres), None, Some("25P01")),
+            (Dialect::MySql, Probe::of(Dialect::MySql), None, Some("1305")),
+            (Dialect::Sqlite, Probe::of(Dialect::Sqlite), Some("1"), None),
+            (Dialect::Sqlite, Probe::beginning(Dialect::Sqlite), Some("1"), None),
         ] {
             let answer = |code: Option<&str>| match code {
                 None => Ok(()),

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use outbox_core::{LaneRead, RereadRequest, StoredRow};
 
+use crate::durable::make_durable;
 use crate::failure::Failure;
 use crate::fetch::bounds;
 use crate::row::{Columns, STORED, key_value, stored_columns};
 use crate::slot::Operation;
-use crate::statement::Sql;
+use crate::statement::{Sql, step};
 use crate::store::Context;
 use crate::{Session, Statement};
 
@@ -28,14 +29,23 @@ impl Operation for Reread<'_> {
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<Vec<StoredRow>, Failure> {
         let mut found = Vec::new();
-        for lanes in self.request.lanes.chunks(CHUNK) {
-            for row in session.query(&self.statement(lanes)).await? {
-                let row = Columns::new(row).stored()?;
-                // A key that can't be read counts as none, which only the reader of the row knows.
-                if lanes.iter().any(|lane| holds(lane, &row)) {
-                    found.push(row);
+        let (keyed, keyless): (Vec<_>, Vec<_>) =
+            self.request.lanes.iter().partition(|lane| lane.key.is_some());
+        for mut rest in [&keyed[..], &keyless[..]] {
+            while !rest.is_empty() {
+                let (lanes, others) = rest.split_at(step(rest.len().min(CHUNK)));
+                for row in session.query(&self.statement(lanes)).await? {
+                    let row = Columns::new(row).stored()?;
+                    // A key that can't be read counts as none, which only its reader knows.
+                    if lanes.iter().any(|lane| holds(lane, &row)) {
+                        found.push(row);
+                    }
                 }
+                rest = others;
             }
+        }
+        if !found.is_empty() {
+            make_durable(self.context, session).await?;
         }
         found.sort_unstable_by_key(|row| (row.partition, row.seq));
         Ok(found)
@@ -49,16 +59,13 @@ fn holds(lane: &LaneRead, row: &StoredRow) -> bool {
 }
 
 impl Reread<'_> {
-    fn statement(&self, lanes: &[LaneRead]) -> Statement {
+    fn statement(&self, lanes: &[&LaneRead]) -> Statement {
         let mut sql = Sql::new(self.context.dialect, "");
         for (index, lane) in lanes.iter().enumerate() {
             sql.push(if index == 0 { "" } else { " UNION ALL " });
             self.lane(&mut sql, lane);
         }
-        let mut statement = sql.finish(STORED);
-        // Lists of lanes come in every length and mixture; single lanes come often.
-        statement.cached = lanes.len() == 1;
-        statement
+        sql.finish(STORED)
     }
 
     fn lane(&self, sql: &mut Sql, lane: &LaneRead) {

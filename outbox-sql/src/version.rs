@@ -26,7 +26,7 @@ pub(crate) async fn check<S: Session>(session: &mut S, dialect: Dialect) -> Resu
 /// What is wrong with a version, if it can be told.
 fn too_old(dialect: Dialect, version: &str) -> Option<String> {
     let (name, oldest, lacks) = match dialect {
-        Dialect::Postgres => ("PostgreSQL", "13", "`pg_current_xact_id`"),
+        Dialect::Postgres => ("PostgreSQL", "14", "functions of SQL's own kind"),
         Dialect::MySql if version.contains("MariaDB") => ("MariaDB", "10.6", "`SKIP LOCKED`"),
         Dialect::MySql => ("MySQL", "8.0.16", "`CHECK` constraints"),
         Dialect::Sqlite => ("SQLite", "3.37", "strict tables"),
@@ -54,8 +54,8 @@ mod tests {
     #[test]
     fn only_what_is_known_to_be_too_old_is_refused() {
         for (dialect, version, problem) in [
-            (Postgres, "12.22", Some("PostgreSQL 12.22 is too old")),
-            (Postgres, "13.0", None),
+            (Postgres, "13.22", Some("PostgreSQL 13.22 is too old")),
+            (Postgres, "14.0", None),
             (Postgres, "15.10 (Debian 15.10-0+deb12u1)", None),
             (Postgres, "19beta1", None),
             (MySql, "10.5.29-MariaDB-0+deb11u1", Some("`SKIP LOCKED`, which came with 10.6")),

@@ -4,10 +4,9 @@ use std::fmt;
 use std::ops::Deref;
 
 use outbox_core::IntoMessage;
-use outbox_sql::{OpenOutbox, OutboxConfig, StoreConfig};
+use outbox_sql::{Known, OpenOutbox, OutboxConfig, StoreConfig};
 use sqlx::{Connection, Pool};
 
-use crate::transaction::SAVEPOINT;
 use crate::{Database, Error, SqlxDriver, SqlxSession, Store};
 
 /// An outbox, to enqueue messages in. Cheap to clone.
@@ -74,7 +73,7 @@ impl<DB: Database> Outbox<DB> {
         }
         let messages = self.messages(messages)?;
         let mut session = SqlxSession::<DB, _>::new(connection);
-        self.open.write(&mut session, &messages, Some(SAVEPOINT)).await
+        self.open.write(&mut session, &messages, Known::Transaction).await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
@@ -86,7 +85,8 @@ impl<DB: Database> Outbox<DB> {
         messages: impl IntoIterator<Item = impl IntoMessage>,
     ) -> Result<(), Error> {
         let messages = self.messages(messages)?;
-        let known = connection.is_in_transaction().then_some(SAVEPOINT);
+        let known =
+            if connection.is_in_transaction() { Known::Transaction } else { Known::Nothing };
         self.open.write(&mut SqlxSession::<DB, _>::new(connection), &messages, known).await
     }
 

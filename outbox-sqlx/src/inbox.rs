@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use outbox_sql::{OpenInbox, Receipt};
+use outbox_sql::{Known, OpenInbox, Receipt};
 use sqlx::Connection;
 
-use crate::transaction::SAVEPOINT;
 use crate::{Database, Error, Outbox, SqlxSession};
 
 /// Makes a message that arrives at least once take effect once. Cheap to clone.
@@ -24,8 +23,8 @@ impl<DB: Database> Outbox<DB> {
 
 impl<DB: Database> Inbox<DB> {
     /// Notes that `consumer` has received the message `message_id`, in the transaction in which the
-    /// message takes effect. It is a duplicate if a committed transaction has noted it before; one
-    /// that is under way is waited for.
+    /// message takes effect. It is a duplicate if a committed transaction has noted it before, or
+    /// this one; one that is under way elsewhere is waited for.
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
     /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
@@ -40,7 +39,7 @@ impl<DB: Database> Inbox<DB> {
             return Err(Error::NoTransaction);
         }
         let mut session = SqlxSession::<DB, _>::new(connection);
-        self.open.receive(&mut session, (consumer, message_id), Some(SAVEPOINT)).await
+        self.open.receive(&mut session, (consumer, message_id), Known::Transaction).await
     }
 
     /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how

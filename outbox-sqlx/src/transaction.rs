@@ -4,12 +4,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use outbox_core::{IntoMessage, Message};
-use sqlx::{Pool, SqlSafeStr, Transaction};
+use sqlx::{Connection as _, Pool, SqlSafeStr, Transaction};
 
-use crate::{Database, Error, Outbox};
-
-/// What sqlx's names for its savepoints begin with, also under an ORM that stands on sqlx.
-pub const SAVEPOINT: &str = "_sqlx_savepoint_";
+use crate::{Database, Error, Outbox, to_its_end};
 
 /// A transaction of sqlx's with an outbox. It dereferences to the connection: `&mut *tx` executes
 /// queries in it.
@@ -26,13 +23,18 @@ impl<DB: Database> Outbox<DB> {
     /// (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another writer.
     pub async fn begin(&self, pool: &Pool<DB>) -> Result<OutboxTransaction<'static, DB>, Error> {
         let failed = |error| Error::database("beginning a transaction", DB::error(error));
-        let connection = pool.acquire().await.map_err(failed)?;
+        let mut connection = pool.acquire().await.map_err(failed)?;
+        // SQLite ends some transactions by itself, of which sqlx doesn't hear: on a connection that
+        // it believes to be in one, no other can begin.
+        while connection.is_in_transaction() {
+            connection.close().await.map_err(failed)?;
+            connection = pool.acquire().await.map_err(failed)?;
+        }
         // A `begin` of sqlx 0.9.0 that is dropped midway leaves a transaction open on a connection
-        // that goes back to the pool (transact-rs/sqlx#4393). In a task of its own it always comes
-        // to its end, where its transaction is rolled back if nobody waits for it any more.
+        // that goes back to the pool (transact-rs/sqlx#4393). At its end the transaction is rolled
+        // back if nobody waits for it any more.
         let begin = Transaction::begin(connection, DB::BEGIN.map(SqlSafeStr::into_sql_str));
-        let begun = tokio::spawn(begin).await.map_err(|_| failed(sqlx::Error::WorkerCrashed))?;
-        Ok(self.attach(begun.map_err(failed)?))
+        Ok(self.attach(to_its_end(begin).await.map_err(failed)?))
     }
 
     /// Makes an outbox's transaction of one that has begun already.
@@ -42,21 +44,27 @@ impl<DB: Database> Outbox<DB> {
 }
 
 impl<DB: Database> OutboxTransaction<'_, DB> {
-    /// Makes and checks `message`, and keeps it until [`commit`](Self::commit) stores it with the others, in
-    /// one statement. After an error the transaction stays usable. What is enqueued through the
-    /// connection meanwhile comes before it: use one of the two for messages of one key.
+    /// Makes and checks `message`, and keeps it until [`commit`](Self::commit) stores it with the
+    /// others, in one statement. After an error the transaction stays usable. What is enqueued
+    /// through the connection meanwhile comes before it: use one of the two for messages of one
+    /// key.
     pub fn emit(&mut self, message: impl IntoMessage) -> Result<(), Error> {
         self.emitted.push(self.outbox.message(message)?);
         Ok(())
     }
 
     /// Stores what was emitted, commits, and wakes the relays of this process. If this future is
-    /// dropped midway, whether it committed is unknown, but they are woken.
+    /// dropped midway, or with [`Error::CommitUnknown`], whether it committed is unknown, but they
+    /// are woken.
+    ///
+    /// A transaction that has failed, or that the database has ended, is an error here, also if
+    /// nothing was emitted, for which the server is asked: databases commit some of them without a
+    /// word, and roll back.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.outbox.enqueue_all(&mut self.transaction, &self.emitted).await?;
         let _wakes = self.outbox.waker().wake_on_drop();
         let committed = self.transaction.commit().await;
-        committed.map_err(|error| Error::database("committing", DB::error(error)))
+        committed.map_err(|error| Error::committing(DB::error(error)))
     }
 
     /// Rolls back; no message is stored.

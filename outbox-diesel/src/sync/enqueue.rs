@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use diesel::connection::LoadConnection;
 use outbox_core::IntoMessage;
-use outbox_sql::{OpenOutbox, OutboxConfig};
+use outbox_sql::{Known, OpenOutbox, OutboxConfig};
 
 use super::session::{ready, session};
 use super::transaction::depth;
@@ -32,7 +32,8 @@ impl<DB: Database> Outbox<DB> {
     }
 
     /// Creates the tables, or brings them up to date, under a lock: any number of processes may
-    /// do it at once, and again. On SQLite the file is switched to write-ahead logging.
+    /// do it at once, and again. On SQLite the file is switched to write-ahead logging, and other
+    /// writers are waited for, also by a connection whose `busy_timeout` is 0.
     ///
     /// The connection must be in no transaction. For a migration tool there are
     /// [`OutboxMigrations`](crate::OutboxMigrations) and [`script`](crate::script).
@@ -43,7 +44,7 @@ impl<DB: Database> Outbox<DB> {
         if depth(connection, "migrating")?.is_some() {
             return Err(in_a_transaction());
         }
-        ready(config.migrate_on(&mut session(connection), DB::DIALECT))
+        ready(session(connection).migrate(config))
     }
 
     /// Opens the default outbox; see [`open_with`](Self::open_with).
@@ -60,7 +61,7 @@ impl<DB: Database> Outbox<DB> {
     where
         C: LoadConnection<Backend = DB>,
     {
-        let open = ready(OpenOutbox::open_on(&mut session(connection), DB::DIALECT, config))?;
+        let open = ready(session(connection).open(config))?;
         Ok(Self { open, database: PhantomData })
     }
 
@@ -69,7 +70,8 @@ impl<DB: Database> Outbox<DB> {
     ///
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
     /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
-    /// are asked in a round trip of its own. After any other error than [`Error::Message`] roll the
+    /// are asked in a round trip of its own. Where SQLite has ended it and Diesel has heard of
+    /// that, to Diesel it is outside of one. After any other error than [`Error::Message`] roll the
     /// transaction back.
     pub fn enqueue<C>(&self, connection: &mut C, message: impl IntoMessage) -> Result<(), Error>
     where
@@ -92,12 +94,12 @@ impl<DB: Database> Outbox<DB> {
             return Err(Error::NoTransaction);
         }
         let messages = self.messages(messages)?;
-        ready(self.open.write(&mut session(connection), &messages, Some(SAVEPOINT)))
+        ready(self.open.write(&mut session(connection), &messages, Known::Savepoints(SAVEPOINT)))
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its own:
-    /// without one this is [`Error::TransactionEnded`].
+    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its
+    /// own: without one this is [`Error::TransactionEnded`].
     pub fn enqueue_in_raw_transaction<C>(
         &self,
         connection: &mut C,
@@ -107,7 +109,10 @@ impl<DB: Database> Outbox<DB> {
         C: LoadConnection<Backend = DB>,
     {
         let messages = self.messages(messages)?;
-        let known = depth(connection, "enqueueing")?.map(|_| SAVEPOINT);
+        let known = match depth(connection, "enqueueing")? {
+            Some(_) => Known::Savepoints(SAVEPOINT),
+            None => Known::Nothing,
+        };
         ready(self.open.write(&mut session(connection), &messages, known))
     }
 }

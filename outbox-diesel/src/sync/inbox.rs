@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use diesel::connection::LoadConnection;
-use outbox_sql::{OpenInbox, Receipt};
+use outbox_sql::{Known, OpenInbox, Receipt};
 
 use super::Outbox;
 use super::session::{ready, session};
@@ -31,8 +31,9 @@ impl<DB: Database> Inbox<DB> {
     /// that is under way is waited for.
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
-    /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
-    /// After any other error than [`Error::Receipt`] roll the transaction back.
+    /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`], as
+    /// it is where SQLite has ended it and Diesel has heard of that. After any other error than
+    /// [`Error::Receipt`] roll the transaction back.
     pub fn accept<C>(
         &self,
         connection: &mut C,
@@ -46,12 +47,12 @@ impl<DB: Database> Inbox<DB> {
             return Err(Error::NoTransaction);
         }
         let mut session = session(connection);
-        ready(self.open.receive(&mut session, (consumer, message_id), Some(SAVEPOINT)))
+        ready(self.open.receive(&mut session, (consumer, message_id), Known::Savepoints(SAVEPOINT)))
     }
 
     /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how
-    /// many: until it is less than `limit`, there are more. A message that comes again after that is
-    /// new: `age` must be longer than any redelivery takes. Call it outside of transactions.
+    /// many: until it is less than `limit`, there are more. A message that comes again after that
+    /// is new: `age` must be longer than any redelivery takes. Call it outside of transactions.
     pub fn purge<C>(&self, connection: &mut C, age: Duration, limit: u32) -> Result<u64, Error>
     where
         C: LoadConnection<Backend = DB>,

@@ -15,7 +15,7 @@ use super::Outbox;
 use super::session::{ready, session};
 use crate::database::backend::Backend as _;
 use crate::error::driver_error;
-use crate::{Database, Error};
+use crate::{BEGINNING, Database, ENDING, Error, check_depth};
 
 /// A transaction of Diesel's with an outbox. It dereferences to the connection: `&mut *tx` executes
 /// queries in it.
@@ -26,12 +26,19 @@ pub struct OutboxTransaction<'t, C> {
 }
 
 impl<DB: Database> Outbox<DB> {
-    /// Runs `work` in a transaction, or in a savepoint of the one that is open; then stores what it
-    /// emitted, commits, and wakes the relays of this process. On SQLite the transaction writes from
-    /// its start (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another
-    /// writer.
+    /// Runs `work` in a transaction; then stores what it emitted, commits, and wakes the relays of
+    /// this process. On SQLite the transaction writes from its start (`BEGIN IMMEDIATE`), as one
+    /// that begins to write later can't wait for another writer. On PostgreSQL another isolation
+    /// level can be set by the first statement of `work`, on MySQL and MariaDB right before.
     ///
-    /// If `work` fails or panics, or storing fails, it is rolled back, and no message is stored.
+    /// In a transaction that is open already this is a savepoint. Then the relays are woken when it
+    /// is released, which is too early: after the commit of a transaction of Diesel's own,
+    /// [wake](outbox_core::Waker::wake) them again.
+    ///
+    /// If `work` fails or panics, or storing fails, it is rolled back, and no message is stored; so
+    /// is whatever transaction `work` has begun within it and left behind. If the database has
+    /// ended the transaction meanwhile, this is [`Error::TransactionEnded`], or on PostgreSQL what
+    /// it says of one that has failed, even if nothing was emitted.
     pub fn transaction<C, T, E>(
         &self,
         connection: &mut C,
@@ -41,23 +48,22 @@ impl<DB: Database> Outbox<DB> {
         C: LoadConnection<Backend = DB>,
         E: From<Error>,
     {
+        let before = depth(connection, BEGINNING)?;
         let begun = begin(connection);
-        ready(session(connection).sorted(begun)).map_err(failed("beginning a transaction"))?;
+        let begun = ready(session(connection).sorted(begun));
+        begun.map_err(|error| Error::database(BEGINNING, error))?;
         let begun = depth(connection, ENDING)?;
-        let mut open = Open { connection, ended: false };
-        let mut emitted = Vec::new();
+        let open = Open { connection, before };
         let connection = &mut *open.connection;
+        let mut emitted = Vec::new();
         let transaction = OutboxTransaction { connection, outbox: self, emitted: &mut emitted };
         let done = work(transaction)?;
-        // Diesel hears of some transactions that SQLite ends by itself.
-        if depth(open.connection, ENDING)? != begun {
-            return Err(Error::TransactionEnded.into());
-        }
+        check_depth(begun, depth(open.connection, ENDING)?)?;
         self.enqueue_all(open.connection, &emitted)?;
-        open.ended = true;
         let _wakes = self.waker().wake_on_drop();
         let committed = C::TransactionManager::commit_transaction(open.connection);
-        ready(session(open.connection).sorted(committed)).map_err(failed("committing"))?;
+        let committed = ready(session(&mut *open.connection).sorted(committed));
+        committed.map_err(Error::committing)?;
         Ok(done)
     }
 }
@@ -65,23 +71,26 @@ impl<DB: Database> Outbox<DB> {
 /// A transaction that is rolled back unless it has ended.
 struct Open<'c, C: LoadConnection> {
     connection: &'c mut C,
-    ended: bool,
+    before: Option<NonZeroU32>,
 }
 
 impl<C: LoadConnection> Drop for Open<'_, C> {
+    /// Rolls back until Diesel is as deep in transactions and savepoints as it was before. Why is
+    /// in the error, or in the panic. What it thinks that it can't roll back refuses to begin
+    /// again.
     fn drop(&mut self) {
-        if !self.ended {
-            // Why it is rolled back is in the error, or in the panic; a connection that can't be
-            // rolled back refuses to begin again.
-            let _ = C::TransactionManager::rollback_transaction(self.connection);
+        let Self { connection, before } = self;
+        while status(*connection).transaction_depth().is_ok_and(|depth| depth > *before) {
+            let rolled_back = C::TransactionManager::rollback_transaction(*connection);
+            if rolled_back.is_err() {
+                // The database may have ended the transaction, and Diesel have heard of it.
+                if status(*connection).transaction_depth().is_ok_and(|depth| depth.is_some()) {
+                    status(*connection).set_in_error();
+                }
+                break;
+            }
         }
     }
-}
-
-const ENDING: &str = "ending a transaction";
-
-fn failed(context: &'static str) -> impl Fn(outbox_sql::DriverError) -> Error {
-    move |error| Error::database(context, error)
 }
 
 fn begin<C: LoadConnection<Backend: Database>>(connection: &mut C) -> QueryResult<()> {

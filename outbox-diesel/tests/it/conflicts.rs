@@ -101,3 +101,42 @@ async fn run<C: Kind>(bed: Arc<Bed<C>>, driver: DieselDriver<C>, setup: &'static
     bed.deliver(&left).await;
     assert_eq!(bed.count(&bed.table("")).await, 0);
 }
+
+const LEVEL: &str = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE";
+
+/// As the README has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_statement_sets_the_isolation_level_on_postgres() {
+    let bed = crate::support::postgres().await;
+    let check =
+        "DO $$BEGIN ASSERT current_setting('transaction_isolation') = 'serializable'; END$$";
+    let mut connection = bed.connect().await;
+    let done = bed.outbox.transaction(&mut connection, async |mut tx| {
+        tx.batch_execute(LEVEL).await.unwrap();
+        tx.batch_execute(check).await.unwrap();
+        tx.emit(message("a"))
+    });
+    done.await.unwrap();
+    assert_eq!(bed.keys().await, ["a"]);
+    connection.batch_execute(check).await.unwrap_err();
+}
+
+/// As the README has it. A reader at this level locks what it reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_isolation_level_is_set_before_the_transaction_on_mariadb() {
+    let bed = crate::support::mariadb().await;
+    let read = format!("SELECT 1 FROM {}", bed.table("_partition"));
+    let mut connection = bed.connect().await;
+    for (before, locks) in [(LEVEL, true), ("SELECT 1", false)] {
+        connection.batch_execute(before).await.unwrap();
+        let done = bed.outbox.transaction(&mut connection, async |mut tx| {
+            tx.batch_execute(&read).await.unwrap();
+            let mut other = bed.connect().await;
+            let locked = other.batch_execute(&format!("{read} FOR UPDATE NOWAIT")).await;
+            assert_eq!(locked.is_err(), locks, "{locked:?}");
+            tx.emit(message("a"))
+        });
+        done.await.unwrap();
+    }
+    assert_eq!(bed.keys().await, ["a", "a"]);
+}

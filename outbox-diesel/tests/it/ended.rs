@@ -2,9 +2,14 @@
 
 use diesel::connection::SimpleConnection as _;
 use diesel_async::SimpleAsyncConnection as _;
-use outbox_diesel::{Error, OutboxTransaction, sync};
+use outbox_diesel::{Dialect, Error, OutboxTransaction, Receipt, sync};
 
-use crate::support::{AsyncSqlite, Bed, mariadb, message, sqlite};
+use crate::support::{AsyncSqlite, Bed, Kind, for_every_database, mariadb, message, sqlite};
+
+for_every_database!(
+    what_has_ended_does_not_commit_without_a_message,
+    what_has_ended_does_not_commit_without_a_message_in_sync,
+);
 
 const INSERT: &str = "INSERT OR ROLLBACK INTO orders VALUES (1)";
 
@@ -112,7 +117,8 @@ async fn after_data_definition_no_message_is_stored() {
         tx.batch_execute(&define).await.unwrap();
         Ok::<_, Error>(())
     });
-    assert!(matches!(ended.await.unwrap_err(), Error::TransactionEnded));
+    let error = ended.await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
     let outbox: sync::Outbox<diesel::mysql::Mysql> = bed.sync_outbox();
     let ended = outbox.transaction(&mut bed.block(), |mut tx| {
         tx.batch_execute(&define.replace("defined", "again")).unwrap();
@@ -121,4 +127,100 @@ async fn after_data_definition_no_message_is_stored() {
     let error = ended.unwrap_err();
     assert!(matches!(error, Error::TransactionEnded), "{error:?}");
     assert!(bed.keys().await.is_empty());
+}
+
+/// What a service runs, in whose middle the database ends the transaction; none of it but the last
+/// statement is refused. On MariaDB, `holder` runs the other half of a deadlock.
+struct Ending {
+    setup: String,
+    holder: [String; 2],
+    statements: Vec<String>,
+}
+
+impl Ending {
+    fn of<C: Kind>(bed: &Bed<C>) -> Self {
+        let table = bed.named("orders");
+        let setup = format!("CREATE TABLE {table} (id INT PRIMARY KEY, n INT)");
+        let none = || "SELECT 1".to_owned();
+        let update = |id| format!("UPDATE {table} SET n = n + 1 WHERE id = {id}");
+        match bed.outbox.dialect() {
+            Dialect::Postgres => {
+                let statements = vec!["SELECT 1 / 0".to_owned()];
+                Self { setup, holder: [none(), none()], statements }
+            }
+            Dialect::Sqlite => {
+                let insert = format!("INSERT OR ROLLBACK INTO {table} VALUES (1, 0)");
+                Self { setup, holder: [none(), none()], statements: vec![insert.clone(), insert] }
+            }
+            Dialect::MySql => {
+                // MariaDB ends the one that has changed less.
+                let ballast: Vec<_> = (3..300).map(|id| format!("({id}, 0)")).collect();
+                let rows = format!("INSERT INTO {table} VALUES (1, 0), (2, 0)");
+                let ballast = format!("INSERT INTO {table} VALUES {}", ballast.join(", "));
+                Self {
+                    setup: format!("{setup}; {rows}"),
+                    holder: [format!("BEGIN; {ballast}; {}", update(2)), update(1)],
+                    statements: vec![update(1), update(2)],
+                }
+            }
+        }
+    }
+}
+
+fn assert_ended(dialect: Dialect, error: &Error) {
+    match dialect {
+        // It has failed, and would be rolled back by the commit.
+        Dialect::Postgres => assert!(matches!(error, Error::Database { .. }), "{error:?}"),
+        _ => assert!(matches!(error, Error::TransactionEnded), "{error:?}"),
+    }
+    assert!(!error.is_retryable());
+}
+
+/// A consumer that emits nothing and swallows an error: its broker would be told that the message
+/// was received. Seen to fail on PostgreSQL and MariaDB when, with nothing emitted, nobody was
+/// asked: both answer the commit without an error.
+async fn what_has_ended_does_not_commit_without_a_message<C: Kind>(bed: Bed<C>) {
+    let (ending, inbox) = (Ending::of(&bed), bed.outbox.inbox());
+    bed.execute(&ending.setup).await;
+    let (mut connection, mut holder) = (bed.connect().await, bed.connect().await);
+    holder.batch_execute(&ending.holder[0]).await.unwrap();
+    let ended = bed.outbox.transaction(&mut connection, async |mut tx| {
+        assert_eq!(inbox.accept(&mut *tx, "billing", "7").await?, Receipt::First);
+        let (last, first) = ending.statements.split_last().unwrap();
+        for statement in first {
+            tx.batch_execute(statement).await.unwrap();
+        }
+        let last = diesel_async::RunQueryDsl::execute(diesel::sql_query(last), &mut *tx);
+        let both = tokio::join!(holder.batch_execute(&ending.holder[1]), last);
+        assert!(both.0.is_ok() && both.1.is_err(), "{both:?}");
+        Ok::<_, Error>(())
+    });
+    assert_ended(bed.outbox.dialect(), &ended.await.unwrap_err());
+    let again = bed
+        .outbox
+        .transaction(&mut connection, async |mut tx| inbox.accept(&mut *tx, "billing", "7").await);
+    assert_eq!(again.await.unwrap(), Receipt::First);
+}
+
+/// Seen to fail as its asynchronous twin.
+async fn what_has_ended_does_not_commit_without_a_message_in_sync<C: Kind>(bed: Bed<C>) {
+    let (ending, outbox) = (Ending::of(&bed), bed.sync_outbox());
+    bed.execute(&ending.setup).await;
+    let (mut connection, mut holder, inbox) = (bed.block(), bed.connect().await, outbox.inbox());
+    holder.batch_execute(&ending.holder[0]).await.unwrap();
+    let half = ending.holder[1].clone();
+    let ended = outbox.transaction(&mut connection, |mut tx| {
+        assert_eq!(inbox.accept(&mut *tx, "billing", "7")?, Receipt::First);
+        let (last, first) = ending.statements.split_last().unwrap();
+        for statement in first {
+            tx.batch_execute(statement).unwrap();
+        }
+        let holding = tokio::spawn(async move { holder.batch_execute(&half).await });
+        diesel::RunQueryDsl::execute(diesel::sql_query(last), &mut *tx).unwrap_err();
+        Ok::<_, Error>(holding)
+    });
+    assert_ended(outbox.dialect(), &ended.unwrap_err());
+    let again =
+        outbox.transaction(&mut connection, |mut tx| inbox.accept(&mut *tx, "billing", "7"));
+    assert_eq!(again.unwrap(), Receipt::First);
 }

@@ -43,6 +43,8 @@ async fn outside_a_transaction_is_an_error<C: Kind>(bed: Bed<C>) {
     assert_eq!(bed.count(&bed.table("")).await, 0);
 }
 
+/// Seen to fail, at its end, on PostgreSQL without the wording of 25P01, and on MariaDB when only
+/// the last of the conditions that an error leaves was kept: the error was another one.
 async fn a_raw_transaction_has_its_own_way<C: Kind>(bed: Bed<C>) {
     let mut connection = bed.connect().await;
     for (end, stored) in [("ROLLBACK", 0), ("COMMIT", 1)] {
@@ -52,6 +54,9 @@ async fn a_raw_transaction_has_its_own_way<C: Kind>(bed: Bed<C>) {
         connection.batch_execute(end).await.unwrap();
         assert_eq!(bed.all().await.len(), stored);
     }
+    let none = bed.outbox.enqueue_in_raw_transaction(&mut connection, [message("b")]).await;
+    let error = none.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
 }
 
 async fn savepoints_roll_back_their_messages<C: Kind>(bed: Bed<C>) {
@@ -233,7 +238,8 @@ async fn strange_texts_survive_and_nul_is_refused<C: Kind>(bed: Bed<C>) {
     }
 }
 
-/// Seen to fail, on PostgreSQL and SQLite, with the message shown of an error whose code isn't known.
+/// Seen to fail, on PostgreSQL and SQLite, with the message shown of an error whose code isn't
+/// known.
 async fn errors_show_no_payload<C: Kind>(bed: Bed<C>) {
     let secret = Message::bytes("orders", "canary").key("canary").header("a", "canary");
     let secret = secret.build().unwrap();
@@ -261,7 +267,9 @@ async fn errors_show_no_payload<C: Kind>(bed: Bed<C>) {
         ("partition_no INT CHECK (partition_no > 99)", 1, None),
         ("partition_no INT", 999, Some(trigger)),
     ] {
-        bed.execute(&format!("DROP TABLE {}", bed.table(""))).await;
+        // On PostgreSQL the function `outbox_enqueue` depends on it.
+        let and = if bed.outbox.dialect() == Dialect::Postgres { " CASCADE" } else { "" };
+        bed.execute(&format!("DROP TABLE {}{and}", bed.table(""))).await;
         let columns = ["id", "topic", "message_type", "content_type", "payload", "headers"];
         let columns = columns.map(|column| format!("{column} VARCHAR({width}), ")).concat();
         bed.execute(&format!(
@@ -306,7 +314,7 @@ async fn several_outboxes_share_a_database<C: Kind>(bed: Bed<C>) {
     assert_eq!(second.store(driver).await.unwrap().config().names.prefix.as_str(), "second");
 }
 
-/// Seen to fail, by its time-out, without `wake_on_drop` in `commit`.
+/// Seen to fail, by its time-out, without `wake_on_drop`.
 async fn a_commit_wakes_the_relay<C: Kind>(bed: Bed<C>) {
     // A relay that by itself would look again in an hour.
     let poll = Backoff { first: Duration::from_hours(1), cap: Duration::from_hours(1) };

@@ -23,7 +23,7 @@ fn assert_is(error: &DriverError, kind: DriverErrorKind, code: &str) {
 /// Seen to fail on MariaDB without asking the server for its code, and on SQLite without the
 /// wording of code 1.
 async fn the_probe_knows_whether_a_transaction_is_open<C: Kind>(bed: Bed<C>) {
-    let Some(probe) = Probe::of(bed.outbox.dialect()) else { return };
+    let probe = Probe::of(bed.outbox.dialect());
     let mut session = session(&bed).await;
     session.run("BEGIN").await.unwrap();
     let answer = session.run(probe.text).await;

@@ -3,7 +3,7 @@
 use diesel::backend::Backend;
 use diesel::connection::SimpleConnection as _;
 use diesel::migration::{Migration, MigrationSource};
-use diesel_migrations::MigrationHarness;
+use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use outbox_diesel::{Identifier, Names, OutboxConfig, OutboxMigrations, sync};
 
 use crate::support::{Bed, Kind, message};
@@ -43,6 +43,7 @@ macro_rules! migrations {
             let reverted = connection.revert_last_migration(source);
             assert!(reverted.unwrap_err().to_string().contains("messages would be lost"));
             assert_eq!(bed.count(&bed.named("listed")).await, 1);
+            others_are_reverted_as_before(&mut connection);
             two_outboxes_never_share_a_version(&bed);
         }
     };
@@ -52,6 +53,32 @@ migrations!(postgres);
 migrations!(newest_postgres);
 migrations!(mariadb);
 migrations!(sqlite);
+
+/// The last migration is the one whose version is last as text, in the database's collation. Seen
+/// to fail with `outbox_0001` for a version: that was the last one for ever, and unknown to
+/// `theirs`.
+fn others_are_reverted_as_before<DB: outbox_diesel::Database>(
+    connection: &mut impl MigrationHarness<DB>,
+) {
+    let directory = tempfile::tempdir().unwrap();
+    // The first is what Diesel itself begins with.
+    let versions = ["00000000000000", "00001", "1", "20260101000000"];
+    for version in versions {
+        let migration = directory.path().join(format!("{version}_theirs"));
+        std::fs::create_dir(&migration).unwrap();
+        let sql = |action| format!("{action} TABLE theirs_{version}");
+        std::fs::write(migration.join("up.sql"), sql("CREATE") + " (id INT)").unwrap();
+        std::fs::write(migration.join("down.sql"), sql("DROP")).unwrap();
+    }
+    let theirs = || FileBasedMigrations::from_path(directory.path()).unwrap();
+    connection.run_pending_migrations(theirs()).unwrap();
+    for version in versions.iter().rev() {
+        let reverted = connection.revert_last_migration(theirs()).unwrap();
+        assert_eq!(reverted.to_string(), *version);
+    }
+    let none = connection.revert_last_migration(theirs()).unwrap_err();
+    assert!(none.to_string().contains("0-"), "{none}");
+}
 
 /// Diesel's table takes 50 characters. Seen to fail with the first 50 instead of a digest.
 fn two_outboxes_never_share_a_version<C: Kind>(_: &Bed<C>) {
@@ -65,7 +92,7 @@ fn two_outboxes_never_share_a_version<C: Kind>(_: &Bed<C>) {
             .extend(versions_of::<C::Backend>(&OutboxMigrations::new(OutboxConfig::named(names))));
     }
     assert!(versions.iter().all(|version| version.len() <= 50), "{versions:?}");
-    assert!(versions.contains(&"outbox_0001".to_owned()), "{versions:?}");
+    assert!(versions.contains(&"0-outbox_0001".to_owned()), "{versions:?}");
     let all = versions.len();
     versions.sort_unstable();
     versions.dedup();

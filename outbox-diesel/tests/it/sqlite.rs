@@ -1,13 +1,15 @@
 //! What is SQLite's own.
 
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::Integer;
 use diesel::{Connection as _, SqliteConnection};
-use diesel_async::SimpleAsyncConnection as _;
+use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
 use outbox_core::{Store as _, StoreErrorKind};
-use outbox_diesel::{Error, OutboxTransaction, sync};
+use outbox_diesel::{Error, Outbox, OutboxTransaction, sync};
 
 use crate::support::{self, AsyncSqlite, lease_request, message, relay};
 
@@ -24,6 +26,59 @@ fn an_in_memory_database_is_refused() {
             }
             error => panic!("another error: {error:?}"),
         }
+    }
+}
+
+/// The time-out of a connection, in milliseconds.
+fn busy_timeout(connection: &mut SqliteConnection) -> i32 {
+    let ask = diesel::dsl::sql::<Integer>("PRAGMA busy_timeout");
+    diesel::RunQueryDsl::get_result(ask, connection).unwrap()
+}
+
+/// Diesel's connections wait for no other writer unless told to. Seen to fail without
+/// `DieselSession::wait`: the database is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_waits_for_another_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db").display().to_string();
+    let mut holder = SqliteConnection::establish(&path).unwrap();
+    for blocking in [true, false] {
+        let hold = "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE";
+        holder.batch_execute(hold).unwrap();
+        let path = path.clone();
+        let migrating = tokio::spawn(async move {
+            if blocking {
+                let mut connection = SqliteConnection::establish(&path).unwrap();
+                sync::Outbox::migrate(&mut connection).unwrap();
+                sync::Outbox::open(&mut connection).unwrap();
+                return busy_timeout(&mut connection);
+            }
+            let mut connection = AsyncSqlite::establish(&path).await.unwrap();
+            Outbox::migrate(&mut connection).await.unwrap();
+            Outbox::open(&mut connection).await.unwrap();
+            connection.spawn_blocking(|inner| Ok(busy_timeout(inner))).await.unwrap()
+        });
+        // Enough for it to meet the other writer.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        holder.batch_execute("COMMIT").unwrap();
+        assert_eq!(migrating.await.unwrap(), 0, "it is set as before");
+    }
+}
+
+/// Seen to fail with neither a time to wait nor trying again. Waiting isn't always enough:
+/// switching a new file to write-ahead logging can be refused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_may_create_one_file() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db").display().to_string();
+        let start = Barrier::new(8);
+        let migrate = || {
+            let mut connection = SqliteConnection::establish(&path).unwrap();
+            start.wait();
+            sync::Outbox::migrate(&mut connection).unwrap();
+        };
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(migrate))));
     }
 }
 

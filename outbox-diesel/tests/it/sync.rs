@@ -1,6 +1,6 @@
 //! The outbox on Diesel's own connections.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
@@ -15,6 +15,7 @@ for_every_database!(
     a_raw_transaction_has_its_own_way,
     savepoints_roll_back_their_messages,
     what_fails_or_panics_writes_nothing,
+    a_transaction_left_behind_within_swallows_no_later_one,
     a_bad_message_leaves_the_transaction_usable,
     messages_keep_their_order_and_every_text,
     a_lock_that_lasts_is_a_conflict,
@@ -47,6 +48,8 @@ async fn a_raw_transaction_has_its_own_way<C: Kind>(bed: Bed<C>) {
         connection.batch_execute(end).unwrap();
         assert_eq!(bed.all().await.len(), stored);
     }
+    let none = outbox.enqueue_in_raw_transaction(&mut connection, [message("b")]);
+    assert!(matches!(none.unwrap_err(), Error::TransactionEnded));
 }
 
 async fn savepoints_roll_back_their_messages<C: Kind>(bed: Bed<C>) {
@@ -92,6 +95,36 @@ async fn what_fails_or_panics_writes_nothing<C: Kind>(bed: Bed<C>) {
             Ok::<_, Error>(7)
         });
         assert_eq!(done.unwrap(), 7);
+    }
+    assert_eq!(bed.keys().await, ["kept", "kept"]);
+}
+
+/// Diesel doesn't roll back its own transaction after a panic. Seen to fail when one level was
+/// rolled back: the next transaction was a savepoint of the outer one.
+async fn a_transaction_left_behind_within_swallows_no_later_one<C: Kind>(bed: Bed<C>) {
+    let (mut connection, outbox) = (bed.block(), bed.sync_outbox());
+    for caught_within in [false, true] {
+        let transaction = || {
+            outbox.transaction(&mut connection, |mut tx| {
+                tx.emit(message("emitted"))?;
+                outbox.enqueue(&mut *tx, message("enqueued"))?;
+                let inner = || {
+                    tx.transaction::<(), diesel::result::Error, _>(|_| resume_unwind(Box::new(())))
+                };
+                match catch_unwind(AssertUnwindSafe(inner)) {
+                    Err(panic) if !caught_within => resume_unwind(panic),
+                    _ => Ok::<_, Error>(()),
+                }
+            })
+        };
+        match catch_unwind(AssertUnwindSafe(transaction)) {
+            Ok(ended) => {
+                let told = outbox_core::Reason::of(&ended.unwrap_err()).to_string();
+                assert!(caught_within && told.contains("still open"), "{told}");
+            }
+            Err(_) => assert!(!caught_within),
+        }
+        outbox.transaction(&mut connection, |mut tx| tx.emit(message("kept"))).unwrap();
     }
     assert_eq!(bed.keys().await, ["kept", "kept"]);
 }

@@ -82,14 +82,16 @@ async fn where_the_pool_works_it_is(bed: Bed) {
     let place = bed.place;
     let db = place.inside(3).await;
     let tables = |place: &Place| format!("SELECT count(*) FROM {}", place.table("_partition"));
-    run(&db, &format!("DROP TABLE {}", place.table("_meta"))).await;
-    for table in ["", "_dead", "_lease", "_partition", "_relay", "_inbox"] {
-        run(&db, &format!("DROP TABLE {}", place.table(table))).await;
-    }
     match place.backend() {
         DbBackend::Postgres => run(&db, "DROP FUNCTION outbox_enqueue").await,
-        DbBackend::MySql => run(&db, "DROP PROCEDURE outbox_enqueue").await,
+        DbBackend::MySql => {
+            run(&db, "DROP PROCEDURE outbox_enqueue").await;
+            run(&db, "DROP TABLE outbox_flush").await;
+        }
         _ => {}
+    }
+    for table in ["", "_dead", "_lease", "_meta", "_partition", "_relay", "_inbox"] {
+        run(&db, &format!("DROP TABLE {}", place.table(table))).await;
     }
     let config = OutboxConfig { partitions: 4, ..OutboxConfig::default() };
     Outbox::migrate_with(&db, &config).await.unwrap();

@@ -1,6 +1,6 @@
-//! Transactions that the server has ended by itself.
+//! Transactions that the server has ended by itself, or will not commit.
 
-use outbox_seaorm::{Error, OutboxTransaction};
+use outbox_seaorm::{Error, OutboxTransaction, Receipt};
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 
 use crate::support::{self, connect, keys, message, number, run};
@@ -101,4 +101,45 @@ async fn what_mariadb_has_committed_is_told() {
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, Error::TransactionEnded), "{error:?}");
     assert_eq!(bed.count("").await, 0);
+}
+
+/// Seen to fail when a commit with nothing emitted asked nobody: PostgreSQL answers it by rolling
+/// back, without an error. The broker would have been told that the message was received.
+#[tokio::test]
+async fn a_failed_transaction_in_which_nothing_was_emitted_does_not_commit() {
+    let bed = support::postgres().await;
+    let tx = bed.outbox.begin(bed.db()).await.unwrap();
+    let receipt = bed.outbox.inbox().accept(&tx, "billing", "7").await.unwrap();
+    assert_eq!(receipt, Receipt::First);
+    // A service that goes on as if nothing had happened.
+    tx.execute_unprepared("SELECT 1 / 0").await.unwrap_err();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::Database { .. }) && !error.is_retryable(), "{error:?}");
+    let tx = bed.outbox.begin(bed.db()).await.unwrap();
+    let receipt = bed.outbox.inbox().accept(&tx, "billing", "7").await.unwrap();
+    assert_eq!(receipt, Receipt::First);
+    tx.commit().await.unwrap();
+}
+
+/// Seen to fail when the probe left something to roll back, for which sqlx is too deep in the end:
+/// what was committed next was not there.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_leaves_the_pool_usable() {
+    let bed = support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK) STRICT").await;
+    let one = connect(&bed.place.url, 1).await;
+    for commits in [false, true] {
+        let tx = bed.outbox.begin(&one).await.unwrap();
+        run(&tx, "INSERT OR REPLACE INTO orders VALUES (1)").await;
+        tx.execute_unprepared("INSERT INTO orders VALUES (1)").await.unwrap_err();
+        if commits {
+            assert!(matches!(tx.commit().await.unwrap_err(), Error::TransactionEnded));
+        } else {
+            drop(tx);
+        }
+        let mut tx = bed.outbox.begin(&one).await.unwrap();
+        tx.emit(message("next")).unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(keys(&bed.all().await), ["next", "next"], "another connection sees them");
 }

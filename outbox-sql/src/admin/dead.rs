@@ -104,7 +104,7 @@ fn condition(sql: &mut Sql, dialect: Dialect, which: Which<'_>) {
         Which::OlderThan(age) => {
             sql.push(" AND died_at < ");
             let age = sql.placeholder(-micros(age));
-            sql.push(&dialect.after(&age));
+            sql.push(&dialect.constant_after(&age));
         }
     }
 }

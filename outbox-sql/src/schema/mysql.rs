@@ -93,10 +93,10 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
     statements
 }
 
-/// An inbox, and a procedure for producers in any language. A function would need rights that few
+/// An inbox, what relays change to wait for the log (see `durable`), and a procedure for producers in any language. A function would need rights that few
 /// have where the server writes a binary log.
 pub(super) fn version_2(tables: &Tables) -> Vec<String> {
-    let Tables { outbox, meta, inbox, enqueue, .. } = tables;
+    let Tables { outbox, meta, inbox, flush, enqueue, .. } = tables;
     vec![
         format!(
             "CREATE TABLE IF NOT EXISTS {inbox} (
@@ -107,16 +107,25 @@ pub(super) fn version_2(tables: &Tables) -> Vec<String> {
   KEY (received_at)
 ) {OPTIONS}"
         ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {flush} (
+  only_row BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+  number BIGINT NOT NULL
+) {OPTIONS}"
+        ),
+        format!("INSERT IGNORE INTO {flush} (number) VALUES (0)"),
         format!("DROP PROCEDURE IF EXISTS {enqueue}"),
         // One statement, so that no tool needs to know where the procedure ends. The limits keep the
         // optimizer from computing the random parts anew wherever they are mentioned.
         format!(
             "CREATE PROCEDURE {enqueue}(
-  IN p_topic VARCHAR(249) CHARACTER SET utf8mb4, IN p_key VARCHAR(512) CHARACTER SET utf8mb4,
-  IN p_type VARCHAR(255) CHARACTER SET utf8mb4, IN p_content_type VARCHAR(255) CHARACTER SET utf8mb4,
-  IN p_payload LONGBLOB, IN p_headers LONGTEXT CHARACTER SET utf8mb4, IN p_id BINARY(16)
+  IN p_topic VARCHAR(250) CHARACTER SET utf8mb4, IN p_key VARCHAR(513) CHARACTER SET utf8mb4,
+  IN p_type VARCHAR(256) CHARACTER SET utf8mb4, IN p_content_type VARCHAR(256) CHARACTER SET utf8mb4,
+  IN p_payload LONGBLOB, IN p_headers LONGTEXT CHARACTER SET utf8mb4, IN p_id VARBINARY(36)
 ) MODIFIES SQL DATA SQL SECURITY INVOKER
-INSERT INTO {outbox} (partition_no, id, topic, message_key, message_type, content_type, payload, headers)
+/*M! SET STATEMENT sql_mode = 'STRICT_TRANS_TABLES' FOR */
+INSERT /*+ SET_VAR(sql_mode = 'STRICT_TRANS_TABLES') */
+INTO {outbox} (partition_no, id, topic, message_key, message_type, content_type, payload, headers)
 SELECT CAST(CONV(LEFT(SHA2(COALESCE(CAST(p_key AS BINARY), new.id), 256), 8), 16, 10) AS UNSIGNED)
     % meta.partitions,
   new.id, p_topic, CAST(p_key AS BINARY), p_type, COALESCE(p_content_type, 'application/json'),

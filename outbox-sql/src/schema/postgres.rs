@@ -102,13 +102,13 @@ pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
 )"#
         ),
         format!("CREATE INDEX \"{prefix}_inbox_received_at\" ON {inbox} (received_at)"),
-        // An id of version 7 is a random one with the time in front. The tables are those that the
-        // migration sees, whatever the caller's `search_path`.
+        // An id of version 7 is a random one with the time in front. A body of this kind is bound
+        // to the tables when it is created, whatever the caller's `search_path`.
         format!(
             "CREATE OR REPLACE FUNCTION {enqueue}(
   topic text, payload bytea, message_key text DEFAULT NULL, message_type text DEFAULT NULL,
   content_type text DEFAULT 'application/json', headers json DEFAULT '[]', id uuid DEFAULT NULL
-) RETURNS uuid LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $outbox$
+) RETURNS uuid LANGUAGE sql VOLATILE BEGIN ATOMIC
   WITH new AS MATERIALIZED (
     SELECT coalesce($7, encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING
       substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
@@ -119,8 +119,8 @@ pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
       ::bit(32)::bigint % meta.partitions,
     new.id, $1, $3, $4, $5, $2, $6
   FROM new, {meta} AS meta
-  RETURNING id
-$outbox$"
+  RETURNING id;
+END"
         ),
         format!("UPDATE {meta} SET version = 2"),
     ]

@@ -114,3 +114,28 @@ async fn what_is_old_is_forgotten_in_bounded_steps<DB: Kind>(bed: Bed<DB>) {
     drop(connection);
     assert_eq!(accept(&bed, "billing", "1").await, Receipt::First);
 }
+
+/// Seen to fail where the bound was no constant to the index: two thousand rows were read.
+#[tokio::test]
+async fn a_purge_reads_no_more_than_what_is_old() {
+    let bed = crate::support::postgres().await;
+    let inbox = bed.table("_inbox");
+    bed.execute(format!(
+        "INSERT INTO {inbox} (consumer, message_id)
+         SELECT 'billing', n::text FROM generate_series(1, 2000) AS n"
+    ))
+    .await;
+    let mut tx = bed.pool().begin().await.unwrap();
+    sqlx::raw_sql("SET LOCAL enable_seqscan = off").execute(&mut *tx).await.unwrap();
+    let purged = bed.outbox.inbox().purge(&mut tx, Duration::from_hours(1), 100).await.unwrap();
+    let read: i64 = sqlx::query_scalar(
+        "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+         WHERE relid = $1::regclass",
+    )
+    .bind(&inbox)
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!((purged, read), (0, 0));
+}

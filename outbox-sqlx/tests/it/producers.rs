@@ -3,16 +3,17 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use outbox_core::{Partition, StoredRow};
+use outbox_core::{Message, Partition, StoredRow};
+use outbox_sqlx::{Identifier, Names, Outbox, OutboxConfig};
 use sqlx::{AssertSqlSafe, MySql, Postgres};
 use uuid::Uuid;
 
 use crate::support::{self, Bed, Kind};
 
-const TEXT: &str = include_str!("../../../PRODUCERS.md");
+pub(crate) const TEXT: &str = include_str!("../../../PRODUCERS.md");
 
 /// The code under that heading.
-fn documented(heading: &str) -> &'static str {
+pub(crate) fn documented(heading: &str) -> &'static str {
     let (_, section) = TEXT.split_once(&format!("\n## {heading}\n")).expect("it has a section");
     let (_, block) = section.split_once("```").expect("with a code block");
     let (_, code) = block.split_once('\n').expect("of several lines");
@@ -121,6 +122,10 @@ fn the_documented_partitions_are_right() {
     assert!(TEXT.contains(said));
     let of = |key: &str| Partition::of(key.as_bytes(), 16).0;
     assert_eq!([of("a"), of("customer-7"), of("ключ")], [2, 14, 2]);
+    let id = "0190163d-8694-739b-8a1e-9b7a3f9c1a2b";
+    assert!(TEXT.contains(&format!("Without a key, the id `{id}` is in 9.")));
+    let keyless = Message::bytes("orders", "").id(id.parse().unwrap()).build().unwrap();
+    assert_eq!(Partition::of_message(&keyless, 16), Partition(9));
 }
 
 /// Keys of all kinds of characters, some with what SQL strings must escape.
@@ -201,4 +206,65 @@ async fn the_function_is_like_our_own_on_the_newest_postgres() {
 #[tokio::test]
 async fn the_procedure_is_like_our_own_on_mariadb() {
     assert_like_ours(support::mariadb().await).await;
+}
+
+/// Several services in one database, each in the schema of its own role. Seen to fail with the
+/// migration's `search_path` kept as text: `$user` was the caller's, and so was the outbox.
+#[tokio::test]
+async fn the_function_writes_where_it_belongs_whoever_calls_it() {
+    let bed = support::postgres().await;
+    let role = |name: &str| format!("{}_{name}", bed.place.names.schema.as_ref().unwrap());
+    let (shop, legacy) = (role("shop"), role("legacy"));
+    let prefix = Identifier::new("ours").unwrap();
+    let config = OutboxConfig::named(Names { schema: None, prefix });
+    let mut pools = Vec::new();
+    for role in [&shop, &legacy] {
+        bed.execute(format!("CREATE ROLE {role}; CREATE SCHEMA {role} AUTHORIZATION {role}")).await;
+        let options = (*bed.pool().connect_options()).clone().options([("role", role)]);
+        let pool = sqlx::PgPool::connect_with(options).await.unwrap();
+        Outbox::migrate_with(&pool, &config).await.unwrap();
+        pools.push(pool);
+    }
+    bed.execute(format!(
+        "GRANT USAGE ON SCHEMA {shop} TO {legacy};
+         GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {shop} TO {legacy};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {shop} TO {legacy}"
+    ))
+    .await;
+    let call = format!("SELECT {shop}.ours_enqueue('orders', 'x')");
+    Postgres::sql(&pools[1], call).await.unwrap();
+    for (role, rows) in [(&shop, 1), (&legacy, 0)] {
+        let count = format!("SELECT count(*) FROM {role}.ours");
+        assert_eq!(Postgres::number(bed.pool(), count).await, rows, "{role}");
+    }
+    for (role, pool) in [shop, legacy].iter().zip(pools) {
+        pool.close().await;
+        bed.execute(format!("DROP SCHEMA {role} CASCADE; DROP OWNED BY {role}; DROP ROLE {role}"))
+            .await;
+    }
+}
+
+/// Seen to fail without the strict mode of the insert itself: the key was cut, in the partition of
+/// the whole.
+#[tokio::test]
+async fn what_is_too_long_is_an_error_in_every_sql_mode() {
+    let bed = support::mariadb().await;
+    let procedure = bed.table("_enqueue");
+    let call = |topic: &str, key: &str, id: &str| {
+        format!("SET sql_mode = ''; CALL {procedure}({topic}, {key}, NULL, NULL, 'x', NULL, {id})")
+    };
+    let whole = ("REPEAT('t', 249)", "REPEAT('я', 256)", "UNHEX(REPEAT('17', 16))");
+    MySql::sql(bed.pool(), call(whole.0, whole.1, whole.2)).await.unwrap();
+    for (topic, key, id) in [
+        ("REPEAT('t', 300)", whole.1, whole.2),
+        (whole.0, "REPEAT('я', 257)", whole.2),
+        (whole.0, "REPEAT('я', 600)", whole.2),
+        (whole.0, whole.1, "UUID()"),
+    ] {
+        let refused = MySql::sql(bed.pool(), call(topic, key, id)).await;
+        assert!(refused.is_err(), "{topic} {key} {id}");
+    }
+    let rows = bed.all().await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].message.key(), Some(&*"я".repeat(256)));
 }

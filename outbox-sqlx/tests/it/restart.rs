@@ -128,7 +128,8 @@ struct Interrupted;
 
 impl From<Error> for Interrupted {
     fn from(error: Error) -> Self {
-        assert!(error.is_retryable(), "a service would give up: {error:?}");
+        let unknown = matches!(error, Error::CommitUnknown(_));
+        assert!(unknown || error.is_retryable(), "a service would give up: {error:?}");
         Self
     }
 }

@@ -117,6 +117,11 @@ impl<DB: Serve> Server<DB> {
         server
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn pool(&self) -> &Pool<DB> {
         &self.pool
     }
