@@ -22,6 +22,9 @@ use crate::{FileConfig, FileError};
 /// A publish that is dropped begins no further write, and waits for none: only what was being
 /// written is [`Unknown`](Outcome::Unknown). That is one message on standard output, and with a
 /// file what was not synchronised yet. What had to wait is [`Throttled`](Outcome::Throttled).
+///
+/// When nobody reads a pipe any more its messages are [`Unavailable`](Outcome::Unavailable). One at
+/// a path may get another reader; standard output never does, so that a program had better end.
 #[derive(Debug)]
 pub struct FilePublisher {
     sink: Arc<Mutex<Sink>>,

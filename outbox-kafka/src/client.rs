@@ -229,6 +229,11 @@ impl Drop for Client {
     }
 }
 
+/// Where librdkafka's own log goes: its levels know nothing of what a line means to us.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    tracing::info!(?level, "librdkafka: {facility}: {text}");
+}
+
 /// What librdkafka calls.
 pub(crate) struct Context {
     reports: UnboundedSender<Report>,
@@ -238,6 +243,10 @@ pub(crate) struct Context {
     /// Ends after librdkafka's threads have.
     _life: Life,
 }
+
+/// How OpenSSL says that the broker has ended a handshake: it doesn't take our certificate, or not
+/// our version of TLS. To librdkafka the connection was just lost.
+const ALERT: &str = "SSL alert number";
 
 /// What was wrong last.
 #[derive(Debug, Clone, Default)]
@@ -281,14 +290,16 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.restless.store(true, Ordering::Release);
         if facility == "FAIL" {
-            self.complain(Complaint { text: text.to_owned(), is_refusal: false });
+            let is_refusal = text.contains(ALERT);
+            self.complain(Complaint { text: text.to_owned(), is_refusal });
         }
-        tracing::info!(?level, "librdkafka: {facility}: {text}");
+        log(level, facility, text);
     }
 
     fn error(&self, error: ClientError, text: &str) {
         self.restless.store(true, Ordering::Release);
-        tracing::warn!("librdkafka: {text}");
+        // What comes of it, whoever has called is told.
+        tracing::info!("librdkafka: {text}");
         let code = error.rdkafka_error_code();
         if code == Some(Code::AllBrokersDown) {
             // Why, has been said before.

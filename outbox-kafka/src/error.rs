@@ -7,7 +7,7 @@ use outbox_core::broker::InvalidUrl;
 #[non_exhaustive]
 pub enum KafkaError {
     /// The URL can't be used.
-    #[error("the URL of Kafka can't be used")]
+    #[error("the Kafka URL is wrong: {0}")]
     Url(#[from] InvalidUrl),
     /// Options that don't fit together.
     #[error("{0}")]

@@ -1,5 +1,6 @@
 //! What can go wrong with a configuration or a connection.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use outbox_core::broker::InvalidUrl;
 #[non_exhaustive]
 pub enum RabbitMqError {
     /// The URL can't be used.
-    #[error("the URL of RabbitMQ is wrong: {0}")]
+    #[error("the RabbitMQ URL is wrong: {0}")]
     Url(#[from] InvalidUrl),
     /// Options that don't go together, or a value that isn't possible.
     #[error("the configuration for RabbitMQ is wrong: {0}")]
@@ -56,8 +57,22 @@ pub enum RabbitMqError {
 }
 
 impl RabbitMqError {
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later, without anybody changing the configuration.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Connect { .. } | Self::Lost(_))
+        match self {
+            Self::Connect { source, .. } => !is_mistrust(&**source),
+            Self::Timeout { .. } | Self::Lost(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether one side doesn't take the other's certificate, or they have no version of TLS in common.
+fn is_mistrust(error: &(dyn StdError + 'static)) -> bool {
+    // What an I/O error holds isn't its source.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match held {
+        Some(held) => is_mistrust(held),
+        None => error.is::<rustls::Error>() || error.source().is_some_and(is_mistrust),
     }
 }

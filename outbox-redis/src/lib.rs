@@ -92,6 +92,8 @@
 //! nodes that are known are asked who serves what (`CLUSTER SLOTS`, which the user must be allowed),
 //! and the first answer counts. `check` wants an answer from every node.
 //!
+//! `wait_replicas` can't be set for a cluster: delivered means that the stream's node has it.
+//!
 //! # When a call is over
 //!
 //! Nothing of it is sent any more. Each call has its connections to itself, and those on which

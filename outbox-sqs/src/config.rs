@@ -35,8 +35,8 @@ use crate::SqsError;
 /// | `connect_timeout_ms` | 5000 | for connecting, and for the answer to `check` |
 ///
 /// Where the environment is asked it is the default chain of the AWS SDK: variables, profiles, web
-/// identity, the container's or the instance's role. Single sign-on and processes are left out. What it
-/// asks by HTTPS it trusts as the system does, whatever `ca` says.
+/// identity, the container's or the instance's role. Single sign-on and processes are left out.
+/// What it asks by HTTPS it trusts as the system does, whatever `ca` says.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqsConfig {
@@ -50,8 +50,8 @@ pub struct SqsConfig {
     pub secret_access_key: Option<SecretString>,
     /// The token of a temporary access key.
     pub session_token: Option<SecretString>,
-    /// A file with the certificates (PEM) of the authorities that the endpoint's may come from, in place
-    /// of the system's.
+    /// A file with the certificates (PEM) of the authorities that the endpoint's may come from, in
+    /// place of the system's.
     pub ca: Option<PathBuf>,
     /// The queue of a topic: its name, or its whole URL, which is then used as it is.
     #[serde(default)]
@@ -203,9 +203,12 @@ impl FromStr for SqsConfig {
     }
 }
 
-/// All regions have a hyphen, which `localhost` hasn't, and no dot.
+/// All regions are words and a number, as `us-gov-west-1`. A host like `my-queues` isn't.
 fn is_region(host: &str) -> bool {
-    host.contains('-') && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    let is_word = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_lowercase());
+    let Some((words, number)) = host.rsplit_once('-') else { return false };
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    is_number && words.contains('-') && words.split('-').all(is_word)
 }
 
 fn max_bytes() -> usize {
@@ -236,6 +239,9 @@ mod tests {
         assert_eq!((region.region.as_deref(), region.endpoint), (Some("eu-central-1"), None));
         assert_eq!((region.max_bytes, region.concurrency), (262_144, 16));
         assert_eq!((region.body, region.create_queues), (Body::Base64, false));
+        for region in ["us-gov-west-1", "ap-southeast-2", "eusc-de-east-1"] {
+            assert_eq!(parse(&format!("sqs://{region}")).region.as_deref(), Some(region));
+        }
         let environment = parse("sqs://");
         assert_eq!((environment.region, environment.endpoint), (None, None));
         let local = parse("sqs://127.0.0.1:4566?region=us-east-1");
@@ -280,16 +286,18 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (url, says) in [
             ("kafka://h", "it does not begin with `sqs://`"),
-            ("sqs://h-1/path", "nothing but options may follow the host"),
+            ("sqs://eu-west-1/path", "nothing but options may follow the host"),
             ("sqs://a:1,b:2", "it names more than one host"),
+            ("sqs://my-queues", "its host is a region such as `eu-central-1`, or `host:port`"),
+            ("sqs://queues-1", "its host is a region"),
             ("sqs://localhost", "its host is a region such as `eu-central-1`, or `host:port`"),
             ("sqs://sqs.eu-central-1.amazonaws.com", "its host is a region"),
             ("sqs://h:0", "a port is no number"),
             ("sqs://h:1?tls=perhaps", "`tls` is `true` or `false`"),
-            ("sqs://r-1?region=r-2", "the option `region` is there twice"),
-            ("sqs://r-1?regoin=r", "unknown field `regoin`"),
-            ("sqs://id@r-1", "`access_key_id` and `secret_access_key` need each other"),
-            ("sqs://r-1?session_token=canary", "`session_token` needs `access_key_id`"),
+            ("sqs://eu-west-1?region=eu-west-2", "the option `region` is there twice"),
+            ("sqs://eu-west-1?regoin=r", "unknown field `regoin`"),
+            ("sqs://id@eu-west-1", "`access_key_id` and `secret_access_key` need each other"),
+            ("sqs://eu-west-1?session_token=canary", "`session_token` needs `access_key_id`"),
             ("sqs://?endpoint=canary", "`endpoint` is `http://…`"),
             ("sqs://?queue_url_prefix=http://u:canary%40h", "`queue_url_prefix` is `http://…`"),
             ("sqs://?queue_url_prefix=http://h&create_queues=true", "leave out `account`"),
@@ -309,7 +317,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let config = parse("sqs://id:canary@r-1?session_token=canary");
+        let config = parse("sqs://id:canary@eu-west-1?session_token=canary");
         assert!(!format!("{config:?}").contains("canary"));
     }
 }

@@ -16,7 +16,14 @@ pub enum SqsError {
     /// The file of the option `ca` can't be read, or has no certificates.
     #[error("the option `ca` has no certificates that can be used: {0}")]
     Certificates(Reason),
-    /// SQS can't be reached, is out of order, or there is no access key.
+    /// There is no access key, neither in the configuration nor where the SDK looks for one, or
+    /// what is there can't be understood.
+    #[error("no access key can be used: {0}")]
+    AccessKey(Reason),
+    /// The endpoint's certificate isn't trusted, or there is no version of TLS in common.
+    #[error("no secure connection to SQS can be made: {0}")]
+    Tls(Reason),
+    /// SQS can't be reached or is out of order, or an access key couldn't be fetched in time.
     #[error("SQS can't be used: {0}")]
     Unavailable(Reason),
     /// SQS doesn't let us in.

@@ -46,17 +46,17 @@
 //!
 //! # What delivered means
 //!
-//! SQS has answered, for this very message, that it has stored it, which it does on several servers.
-//! An answer with status 200 can name messages that it hasn't; one that isn't named at all is unknown.
-//! A FIFO queue recognises a message that is sent again within five minutes by its id, and says
-//! that it has it; in a standard queue, and later, it is there again. A queue drops what nobody
-//! has received at the end of its retention period (4 days by default).
+//! SQS has answered, for this very message, that it has stored it, which it does on several
+//! servers. An answer with status 200 can name messages that it hasn't; one that isn't named at all
+//! is unknown. A FIFO queue recognises a message that is sent again within five minutes by its id,
+//! and says that it has it; in a standard queue, and later, it is there again. A queue drops what
+//! nobody has received at the end of its retention period (4 days by default).
 //!
 //! # Order
 //!
-//! [`Independent`](outbox_core::Ordering::Independent): SQS takes each message of a request for itself, so
-//! that the relay sends one message of a key at a time. A FIFO queue then hands them out in that
-//! order. A standard queue promises no order whatever is done here.
+//! [`Independent`](outbox_core::Ordering::Independent): SQS takes each message of a request for
+//! itself, so that the relay sends one message of a key at a time. A FIFO queue then hands them out
+//! in that order. A standard queue promises no order whatever is done here.
 //!
 //! # Errors
 //!
@@ -92,27 +92,30 @@
 //! | the connection was lost, or the deadline passed, after it was sent | unknown |
 //! | SQS can't be asked where the queue is, or its answer makes no sense | unavailable |
 //!
-//! *Refused* may concern one queue, or all that the access key may do. Where another message of the same
-//! call was delivered it is failed: the others need not rest, and the relay's attempts, ten over some
-//! minutes unless it is told otherwise, leave time to put the queue right. Where none was it is
-//! unavailable, so that a backlog doesn't die of a permission that is missing for a while.
+//! [`SqsPublisher::connect`] fails for good where there is no access key or the endpoint's
+//! certificate isn't trusted. A key that is taken away later doesn't cost the messages that wait.
 //!
-//! SQS says of a queue that the caller may not see that it doesn't exist. So this is failed, too, and
-//! not rejected at once.
+//! *Refused* may concern one queue, or all that the access key may do. Where another message of the
+//! same call was delivered it is failed: the others need not rest, and the relay's attempts, ten
+//! over some minutes unless it is told otherwise, leave time to put the queue right. Where none was
+//! it is unavailable, so that a backlog doesn't die of a permission that is missing for a while.
+//!
+//! SQS says of a queue that the caller may not see that it doesn't exist. So this is failed, too,
+//! and not rejected at once.
 //!
 //! # Requests
 //!
-//! A request carries up to ten messages to one queue within `max_bytes`, and up to `concurrency` are
-//! under way at a time. The client's own retries are off. When a call is over or dropped, what
-//! wasn't sent is never sent: a request that wasn't answered is cut off with its connection before the
-//! call returns, and what the system still held of it is dropped, not sent.
+//! A request carries up to ten messages to one queue within `max_bytes`, and up to `concurrency`
+//! are under way at a time. The client's own retries are off. When a call is over or dropped, what
+//! wasn't sent is never sent: a request that wasn't answered is cut off with its connection before
+//! the call returns, and what the system still held of it is dropped, not sent.
 //!
 //! By HTTPS, the endpoint's certificate must come from an authority that the system trusts (its
-//! certificate store, or `SSL_CERT_FILE` and `SSL_CERT_DIR`), or from one of the option `ca`. HTTP proxies
-//! of the environment are not used.
+//! certificate store, or `SSL_CERT_FILE` and `SSL_CERT_DIR`), or from one of the option `ca`. HTTP
+//! proxies of the environment are not used.
 //!
-//! A queue whose `MaximumMessageSize` is lower than `max_bytes` rejects what is larger than that. AWS takes
-//! up to 1 MiB (`max_bytes=1048576`); the default is what it took before, and what other
+//! A queue whose `MaximumMessageSize` is lower than `max_bytes` rejects what is larger than that.
+//! AWS takes up to 1 MiB (`max_bytes=1048576`); the default is what it took before, and what other
 //! implementations still take.
 
 mod client;

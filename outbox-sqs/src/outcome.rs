@@ -1,8 +1,10 @@
 //! What an answer of SQS means for a message.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::BatchResultErrorEntry;
 use hyper_util::client::legacy;
@@ -82,9 +84,32 @@ where
     match error.code() {
         Some(code) if is_refusal(code) || is_denial(code) => SqsError::Refused(refusal(code)),
         Some(code) => SqsError::Unavailable(reason(Some(code), error.message())),
-        None => SqsError::Unavailable(Reason::of(error)),
+        None => unanswered(error),
     }
 }
+
+/// Why nobody has answered: waiting helps unless what is missing is ours to give.
+fn unanswered(error: &(dyn Error + 'static)) -> SqsError {
+    let chain = || std::iter::successors(Some(error), |error| cause(*error));
+    match chain().find_map(|error| error.downcast_ref::<CredentialsError>()) {
+        Some(CredentialsError::CredentialsNotLoaded(_)) => SqsError::AccessKey(NO_KEY.into()),
+        Some(CredentialsError::InvalidConfiguration(_)) => SqsError::AccessKey(Reason::of(error)),
+        _ if chain().any(<dyn Error>::is::<rustls::Error>) => SqsError::Tls(Reason::of(error)),
+        _ => SqsError::Unavailable(Reason::of(error)),
+    }
+}
+
+/// What an I/O error holds isn't its source.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(held) => Some(held),
+        None => error.source(),
+    }
+}
+
+const NO_KEY: &str = "the environment has none: set `AWS_ACCESS_KEY_ID` and \
+                      `AWS_SECRET_ACCESS_KEY`, or the options `access_key_id` and \
+                      `secret_access_key`";
 
 /// Whether SQS knows who asks and says that he may not.
 pub(crate) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {

@@ -1,15 +1,53 @@
 //! For the tests of a service that has an outbox: what waits in it, and what a relay makes of it.
+//!
+//! With the feature `sqlx-sqlite` there is an outbox to be had in one call, [`TestOutbox`]:
+//!
+//! ```
+//! # #[cfg(feature = "sqlx-sqlite")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use outbox_core::{Message, Ordering, Outcome};
+//! use outbox_testkit::memory::MemoryPublisher;
+//! use outbox_testkit::service::{TestOutbox, assert_enqueued, assert_nothing_enqueued, drain_to};
+//!
+//! let shop = TestOutbox::sqlite().await;
+//!
+//! // The service under test, which gets `shop.pool()` and `shop.outbox()`.
+//! let mut tx = shop.outbox().begin(shop.pool()).await?;
+//! tx.emit(Message::json("orders", &42).key("customer-7").message_type("order.paid"))?;
+//! tx.commit().await?;
+//!
+//! // What waits …
+//! let store = shop.store();
+//! let paid = assert_enqueued(&*store, |message| message.key() == Some("customer-7")).await;
+//!
+//! // … and a broker that fails on purpose.
+//! let broker = Arc::new(MemoryPublisher::new(Ordering::PrefixPerKey));
+//! broker.refuse(paid.id(), Outcome::Failed("not this time".into())); // `poison`: never
+//! drain_to(store.clone(), broker.clone()).await;
+//! assert_eq!(broker.broker().count(paid.id()), 1);
+//! assert_nothing_enqueued(&*store).await;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sqlx-sqlite"))]
+//! # fn main() {}
+//! ```
+//!
+//! All else takes any store, as `outbox.store()` of every ORM gives one.
+
+mod drain;
+#[cfg(feature = "sqlx-sqlite")]
+mod sqlite;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
 
-use outbox_core::{
-    FetchRequest, Message, Ordering, Partition, PartitionRead, Publisher, Relay, Seq, Store,
-};
-use tokio_util::sync::CancellationToken;
+use outbox_core::{FetchRequest, Message, Partition, PartitionRead, Seq, Store};
 
-use crate::memory::MemoryPublisher;
+pub use drain::{PATIENCE, drain, drain_to, drain_within};
+#[cfg(feature = "sqlx-sqlite")]
+pub use sqlite::TestOutbox;
 
 /// What waits in the outbox, in the order in which it was enqueued as far as the outbox keeps one:
 /// within a partition.
@@ -62,49 +100,19 @@ fn listed(messages: &[Message]) -> String {
     if text.is_empty() { "\n  nothing".to_owned() } else { text }
 }
 
-/// Relays all that waits in the outbox into memory, and returns it in the order in which it arrived.
-///
-/// # Panics
-/// If the store fails.
-pub async fn drain(store: Arc<dyn Store>) -> Vec<Message> {
-    let publisher = Arc::new(MemoryPublisher::new(Ordering::PrefixPerKey));
-    drain_to(store, Arc::clone(&publisher) as Arc<dyn Publisher>).await;
-    let broker = publisher.broker();
-    broker.log().iter().map(|accepted| Message::clone(&accepted.message)).collect()
-}
-
-/// Relays to `publisher` until nothing waits in the outbox any more: all of it was published or
-/// became a dead letter.
-///
-/// # Panics
-/// If the store fails, or the relay can't begin.
-pub async fn drain_to(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) {
-    let relay = Relay::builder(Arc::clone(&store), publisher).build().expect("default settings");
-    let stop = CancellationToken::new();
-    let watch = async {
-        while !enqueued(&*store).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        stop.cancel();
-    };
-    tokio::join!(relay.run(stop.clone()), watch);
+#[cfg(test)]
+fn outbox(keys: &[&str]) -> std::sync::Arc<crate::memory::MemoryStore> {
+    let store = crate::memory::MemoryStore::new(4, outbox_core::Visibility::Ordered);
+    for key in keys {
+        let message = Message::bytes("orders", "secret").key(key).build().unwrap();
+        store.database().enqueue(std::time::Duration::ZERO, [message]).unwrap();
+    }
+    std::sync::Arc::new(store)
 }
 
 #[cfg(test)]
 mod tests {
-    use outbox_core::{Outcome, Visibility};
-
     use super::*;
-    use crate::memory::MemoryStore;
-
-    fn outbox(keys: &[&str]) -> Arc<MemoryStore> {
-        let store = MemoryStore::new(4, Visibility::Ordered);
-        for key in keys {
-            let message = Message::bytes("orders", "secret").key(key).build().unwrap();
-            store.database().enqueue(Duration::ZERO, [message]).unwrap();
-        }
-        Arc::new(store)
-    }
 
     #[tokio::test]
     async fn what_waits_is_found() {
@@ -131,29 +139,5 @@ mod tests {
     #[should_panic(expected = "these wait in the outbox:\n  Message")]
     async fn what_should_not_wait_is_noticed() {
         assert_nothing_enqueued(&*outbox(&["a"])).await;
-    }
-
-    #[tokio::test]
-    async fn a_drain_publishes_in_order_and_leaves_nothing() {
-        let store = outbox(&["a", "b", "a"]);
-        let waiting = enqueued(&*store).await;
-        let published = drain(Arc::clone(&store) as Arc<dyn Store>).await;
-        let of_a = |messages: &[Message]| -> Vec<_> {
-            let of_a = messages.iter().filter(|message| message.key() == Some("a"));
-            of_a.map(Message::id).collect()
-        };
-        assert_eq!((published.len(), of_a(&published)), (3, of_a(&waiting)));
-        assert_nothing_enqueued(&*store).await;
-    }
-
-    #[tokio::test]
-    async fn what_fails_on_purpose_becomes_a_dead_letter() {
-        let store = outbox(&["a", "b"]);
-        let broken = assert_enqueued(&*store, |message| message.key() == Some("a")).await;
-        let publisher = Arc::new(MemoryPublisher::new(Ordering::PrefixPerKey));
-        publisher.poison(broken.id(), Outcome::Rejected("on purpose".into()));
-        drain_to(Arc::clone(&store) as Arc<dyn Store>, publisher.clone()).await;
-        assert_eq!(publisher.broker().log().len(), 1);
-        assert_eq!(store.database().died(), [broken.id()]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, stream};
 use outbox::{Message, Outcome, connect_publisher};
 use outbox_testkit::servers::{self, Server};
+use redis::AsyncCommands as _;
 use sqlx::SqlitePool;
 
 use crate::run;
@@ -79,6 +80,35 @@ async fn redis() {
     let server = servers::redis(&[]).await;
     let program = env!("CARGO_BIN_EXE_consume_redis");
     charges_once(program, &server.url(), &[("REDIS_URL", &server.url())]).await;
+}
+
+/// Seen to fail where it is an error: the program ended, and every later run of it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_an_id_is_in_nobodys_way() {
+    let server = servers::redis(&[]).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    redis.xadd::<_, _, _, _, ()>("orders", "*", &[("hello", "world")]).await.unwrap();
+    let message = Message::bytes("orders", "1").content_type("text/plain").build().unwrap();
+    let publisher = connect_publisher(&server.url()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut outcomes = [Outcome::Unknown];
+    publisher.publish(&[Arc::new(message)], deadline, &mut outcomes).await;
+    assert_eq!(outcomes, [Outcome::Delivered]);
+
+    let directory = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}?mode=rwc", directory.path().join("billing.db").display());
+    let environment = [("DATABASE_URL", &*database), ("REDIS_URL", &server.url())];
+    run(env!("CARGO_BIN_EXE_consume_redis"), &environment);
+    let pool = SqlitePool::connect(&database).await.unwrap();
+    for table in ["charges", "put_aside"] {
+        let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&pool).await.unwrap();
+        assert_eq!(count, 1, "{table}");
+    }
+    let pending: redis::streams::StreamPendingReply =
+        redis.xpending("orders", "billing").await.unwrap();
+    assert_eq!(pending.count(), 0, "both are acknowledged");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ impl PublisherHarness for File {
     }
 
     fn ordering_proved_by(&self) -> Option<&'static str> {
-        Some("a_full_disk_takes_back_the_whole_batch")
+        Some("failing::a_full_disk_takes_back_the_whole_batch")
     }
 }
 

@@ -1,7 +1,9 @@
 //! The shared broker, and topics on any.
 
 use outbox_testkit::servers;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use std::time::Duration;
@@ -37,6 +39,13 @@ pub(crate) async fn create_topic(servers: &str, name: &str, settings: &[(&str, &
     }
     let created = admin(servers).create_topics([&topic], &options()).await.unwrap();
     assert!(created[0].is_ok(), "{created:?}");
+}
+
+/// Gives one of its options another value, and the others those that they have by default.
+pub(crate) async fn alter_topic(servers: &str, name: &str, option: &str, value: &str) {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(option, value);
+    let altered = admin(servers).alter_configs([&change], &options()).await.unwrap();
+    assert!(altered[0].is_ok(), "{altered:?}");
 }
 
 /// Returns when the broker knows of it: the controller answers before.

@@ -76,7 +76,8 @@ async fn more_calls_than_connections_wait_for_each_other() {
     }
 }
 
-/// Row 48.
+/// FAILURES row 48: what is under way when the program ends. Seen to be lost while closing didn't
+/// wait for it.
 #[tokio::test]
 async fn closing_waits_for_what_is_under_way() {
     let url = shared();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use outbox_core::{Message, Outcome, Publisher};
 
-use crate::broker::new_topic;
+use crate::broker::{PATIENCE, new_topic};
 use crate::consumer;
 use crate::faults::{deliver, settled};
 use crate::publishing::{batch, connect, ids, message, messages, publish, publish_within};
@@ -18,8 +18,9 @@ fn of_one_key(topic: &str, count: usize) -> Vec<Message> {
     (0..count).map(|_| message(topic, "k", 10)).collect()
 }
 
-/// What a call has given up may have waited for a dead connection: its producer is thrown away,
-/// and so is the client that looks topics up. (Both were kept, and each call failed for a minute.)
+/// FAILURES row 45: what a call has given up may have waited for a dead connection: its producer is
+/// thrown away, and so is the client that looks topics up. (Both were kept, and each call failed
+/// for a minute.)
 #[tokio::test]
 async fn a_connection_that_died_costs_one_call() {
     let server = Server::start().await;
@@ -63,7 +64,8 @@ async fn a_transaction_left_open_is_in_nobodys_way() {
     assert!(lost.iter().all(|message| !arrived.contains(&message.id())));
 }
 
-/// Else the process would end before, and consumers stand still. (It returned at once.)
+/// FAILURES row 48: else the process would end before, and consumers stand still. Seen to return at
+/// once.
 #[tokio::test]
 async fn closing_waits_until_an_abandoned_transaction_is_aborted() {
     let server = Server::start().await;
@@ -86,4 +88,27 @@ async fn closing_waits_until_an_abandoned_transaction_is_aborted() {
     assert_eq!(publish(&other, &sent).await, [Outcome::Delivered]);
     let arrived = ids(&consumer::read(&server.direct(), &topic).await);
     assert!(arrived.contains(&sent[0].id()));
+}
+
+/// What nobody is left to end, the broker ends. Seen to stand open for half a minute, and be waited
+/// for no longer, with the time-out that it has by default.
+#[tokio::test]
+async fn the_transaction_of_a_killed_relay_is_in_the_way_until_its_time_is_up() {
+    let server = Server::start().await;
+    let topic = new_topic(&server.direct(), &[]).await;
+    let company = TWENTY.replace("30000", "3000");
+    let options = format!("?transactional_id=killed&transaction_timeout_ms=5000{company}");
+    let publisher = connect(&format!("{}{options}", server.url())).await;
+    deliver(&publisher, &of_one_key(&topic, 20)).await;
+    let lost = of_one_key(&topic, 21);
+    let (sent, mut outcomes) = (batch(&lost), vec![Outcome::Unknown; lost.len()]);
+    let mut call = publisher.publish(&sent, Instant::now() + PATIENCE, &mut outcomes);
+    tokio::time::timeout(Duration::from_secs(2), &mut call).await.expect_err("one waits");
+    // Nothing of what it does to clean up gets through.
+    let held = server.proxy.hold_all();
+    drop(call);
+    let arrived = ids(&consumer::read(&server.direct(), &topic).await);
+    assert_eq!(arrived.len(), 20);
+    assert!(lost.iter().all(|message| !arrived.contains(&message.id())));
+    drop(held);
 }

@@ -22,11 +22,13 @@ use async_trait::async_trait;
 use outbox_core::{Message, Publisher};
 use outbox_kafka::{KafkaConfig, KafkaPublisher};
 use outbox_testkit::suite::publisher::PublisherHarness;
+use tokio::sync::OnceCell;
 
-/// A topic of three partitions on the shared broker.
+/// A topic of three partitions on the shared broker, and one that can refuse what it gets.
 struct Kafka {
     url: String,
     topic: String,
+    other: OnceCell<String>,
 }
 
 #[async_trait]
@@ -34,7 +36,7 @@ impl PublisherHarness for Kafka {
     async fn open() -> Self {
         let url = broker::shared();
         let topic = broker::new_topic(&broker::servers(&url), &[]).await;
-        Self { url, topic }
+        Self { url, topic, other: OnceCell::new() }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
@@ -47,11 +49,28 @@ impl PublisherHarness for Kafka {
     }
 
     async fn arrived(&self) -> Vec<Message> {
-        consumer::read(&broker::servers(&self.url), &self.topic).await
+        let servers = broker::servers(&self.url);
+        let mut arrived = consumer::read(&servers, &self.topic).await;
+        if let Some(other) = self.other.get() {
+            arrived.extend(consumer::read(&servers, other).await);
+        }
+        arrived
     }
 
-    fn ordering_proved_by(&self) -> Option<&'static str> {
-        Some("transactions::without_them_a_message_is_accepted_though_one_before_it_is_not")
+    async fn refuse(&self) -> Option<String> {
+        let servers = broker::servers(&self.url);
+        // No message fits, though the mark does that ends a transaction which is given up.
+        let small = [(MOST, "100")];
+        let new = broker::new_topic(&servers, &small);
+        Some(self.other.get_or_init(|| new).await.clone())
+    }
+
+    async fn accept(&self) {
+        let Some(other) = self.other.get() else { return };
+        broker::alter_topic(&broker::servers(&self.url), other, MOST, "1048588").await;
+        // It is so when every partition has heard of it.
+        let publisher = publishing::connect(&self.url).await;
+        faults::deliver(&publisher, &publishing::messages(other, 20)).await;
     }
 
     fn too_large(&self) -> Option<usize> {
@@ -59,9 +78,16 @@ impl PublisherHarness for Kafka {
     }
 
     async fn close(self: Box<Self>) {
-        broker::delete_topic(&broker::servers(&self.url), &self.topic).await;
+        let servers = broker::servers(&self.url);
+        broker::delete_topic(&servers, &self.topic).await;
+        if let Some(other) = self.other.get() {
+            broker::delete_topic(&servers, other).await;
+        }
     }
 }
+
+/// The option of a topic that says how many bytes a request may have for a partition.
+const MOST: &str = "max.message.bytes";
 
 /// The same with one transaction per batch.
 struct Transactional(Kafka);
@@ -85,8 +111,12 @@ impl PublisherHarness for Transactional {
         self.0.arrived().await
     }
 
-    fn ordering_proved_by(&self) -> Option<&'static str> {
-        Some("transactions::what_follows_a_refused_message_is_not_there")
+    async fn refuse(&self) -> Option<String> {
+        self.0.refuse().await
+    }
+
+    async fn accept(&self) {
+        self.0.accept().await;
     }
 
     fn too_large(&self) -> Option<usize> {

@@ -96,7 +96,8 @@ async fn every_compression_is_read_back() {
     }
 }
 
-/// Row 49.
+/// FAILURES row 49. Seen to be refused by librdkafka, which doesn't say by which limit, while the
+/// adapter didn't count.
 #[tokio::test]
 async fn the_limit_of_a_size_is_exact_and_the_broker_takes_it() {
     let url = shared();

@@ -32,8 +32,9 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 }
 "#;
 
-/// Neither a call that ends nor one that is dropped waits for it. (Both stood still for as long as
-/// the thread did, and all that runs on the same thread of the runtime with them.)
+/// FAILURES row 48: neither a call that ends nor one that is dropped waits for it. Seen to stand
+/// still for as long as the thread did, and all that runs on the same thread of the runtime with
+/// them.
 ///
 /// It runs itself again with a resolver of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,19 @@
 //! The tail.
 
+use std::fmt::{Debug, Write as _};
+use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use outbox_core::broker::Tail;
 use outbox_core::{Message, Outcome};
-use outbox_kafka::KafkaTail;
+use outbox_kafka::{KafkaError, KafkaTail};
+use outbox_testkit::servers::free_ports;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::broker::{PATIENCE, new_topic, servers, shared};
 use crate::publishing::{connect, messages, publish};
@@ -44,4 +51,52 @@ async fn a_topic_that_is_not_there_is_named() {
     let url = shared();
     let error = KafkaTail::connect(url.parse().unwrap(), "no-such").await.unwrap_err();
     assert_eq!(error.to_string(), "the Kafka topic `no-such` does not exist");
+}
+
+/// Seen to be no more than a transport failure. What librdkafka says of it is told once, as the
+/// error.
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_named_and_why() {
+    // Other tests may set no other.
+    tracing::subscriber::set_global_default(Log).unwrap();
+    let [port] = free_ports();
+    let url = format!("kafka://127.0.0.1:{port}?connect_timeout_ms=500");
+    let error = KafkaTail::connect(url.parse().unwrap(), "orders").await.unwrap_err();
+    assert!(matches!(error, KafkaError::Unreachable(_)) && error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+    let logged = LOG.lock().unwrap();
+    assert!(!logged.contains(&port.to_string()), "{logged}");
+}
+
+/// What the program logs as a warning or an error, of all tests in this process.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+struct Log;
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= LevelFilter::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        struct Fields<'a>(&'a mut String);
+
+        impl Visit for Fields<'_> {
+            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                writeln!(self.0, "{field}: {value:?}").unwrap();
+            }
+        }
+
+        event.record(&mut Fields(&mut LOG.lock().unwrap()));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use outbox_core::{Limits, Message, Outcome, Publisher};
 use outbox_nats::{NatsConfig, NatsPublisher};
 use outbox_testkit::faults::Proxy;
-use outbox_testkit::servers::{Server, nats};
+use outbox_testkit::servers::Server;
 
+use super::nats;
 use crate::consumer::Stream;
-use crate::nats::{connect, message, publish, publish_within};
+use crate::publishing::{connect, message, publish, publish_within};
 
 /// More than sockets hold, so that most of it stays in the client when the server stands still.
 fn more_than_sockets_hold(topic: &str) -> Vec<Message> {

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use outbox_core::{Limits, Message, Outcome};
-use outbox_testkit::servers::nats;
 
+use super::nats;
+use super::reloadable::Reloadable;
 use crate::consumer::Stream;
-use crate::nats::{Reloadable, connect, is_unavailable, message, publish, reason};
+use crate::publishing::{connect, is_unavailable, message, publish, reason};
 
 fn of_size(topic: &str, size: usize) -> Message {
     let limits = Limits { payload: size, ..Limits::default() };
     Message::bytes(topic, vec![7; size]).build_within(&limits).unwrap()
 }
 
+/// FAILURES row 49: what is larger than the server says would cost the connection.
 #[tokio::test]
 async fn the_largest_payload_is_taken_and_one_byte_more_rejected_alone() {
     let server = nats("max_payload: 8192").await;
@@ -34,7 +36,8 @@ async fn the_largest_payload_is_taken_and_one_byte_more_rejected_alone() {
     assert!(reason.as_str().contains("8192 exceeded by message size of 8193"), "{reason}");
 }
 
-/// Servers don't tell clients of it. Seen to reject for the life of the connection.
+/// FAILURES row 49: servers don't tell clients of it. Seen to reject for the life of the
+/// connection.
 #[tokio::test]
 async fn a_limit_that_is_raised_rejects_no_longer() {
     let server = Reloadable::start("max_payload: 8192").await;

@@ -1,13 +1,12 @@
-//! The publisher suite on real servers, the oldest and the newest that we support, and what is
-//! particular to NATS.
+//! The publisher suite on real servers, and what is particular to NATS: all of it on the oldest
+//! version that we support, and on the newest.
+
+#![allow(clippy::duplicate_mod, reason = "the same tests run on both versions")]
 
 mod consumer;
-mod elsewhere;
-mod faults;
-mod limits;
-mod nats;
-mod security;
-mod silence;
+mod newest;
+mod oldest;
+mod publishing;
 
 use std::sync::Arc;
 
@@ -75,14 +74,4 @@ impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
             other.delete().await;
         }
     }
-}
-
-mod oldest {
-    use super::*;
-    outbox_testkit::publisher_suite!(OnShared<false>);
-}
-
-mod newest {
-    use super::*;
-    outbox_testkit::publisher_suite!(OnShared<true>);
 }

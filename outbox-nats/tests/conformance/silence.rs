@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::stream::Config;
 use outbox_core::{Message, Outcome, Publisher};
 use outbox_nats::{NatsConfig, NatsPublisher};
-use outbox_testkit::servers::nats;
 
+use super::nats;
 use crate::consumer::Stream;
-use crate::nats::{connect, is_unavailable, message, publish_within};
+use crate::publishing::{connect, is_unavailable, message, publish_within};
 
 /// A deadline that no test waits for, and yet one for the test.
 async fn publish_soon(publisher: &NatsPublisher, batch: &[Message]) -> Vec<Outcome> {
@@ -17,8 +17,8 @@ async fn publish_soon(publisher: &NatsPublisher, batch: &[Message]) -> Vec<Outco
     tokio::time::timeout(Duration::from_mins(1), publishing).await.expect("it does not wait")
 }
 
-/// Somebody who listens takes the place of the server's word that nobody does. Seen to wait for
-/// the deadline, and then to be unknown, when nobody asked for the stream.
+/// FAILURES row 50: somebody who listens takes the place of the server's word that nobody does.
+/// Seen to wait for the deadline, and then to be unknown, when nobody asked for the stream.
 #[tokio::test]
 async fn who_only_listens_is_no_stream() {
     let server = nats("").await;

@@ -1,4 +1,4 @@
-//! Row 55: a broker that has no memory left takes no messages, and doesn't confirm what it got.
+//! A broker that has no memory left takes no messages, and doesn't confirm what it got.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use outbox_testkit::servers::{rabbitmq, rabbitmqctl};
 
 use crate::rabbit::{Rabbit, connect, deliver_at_last, publish, publish_within};
 
+/// FAILURES row 55. Seen to be sent, and unknown at each deadline, while nobody looked whether the
+/// broker blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_broker_blocks_nothing_is_sent() {
     let server = rabbitmq("", "").await;
@@ -35,8 +37,8 @@ async fn while_the_broker_blocks_nothing_is_sent() {
     assert!(arrived.contains(&last.id()));
 }
 
-/// The broker blocks as soon as a message begins, and reads no more of it. Seen to be unknown, at
-/// the deadline.
+/// FAILURES row 55: the broker blocks as soon as a message begins, and reads no more of it. Seen to
+/// be unknown, at the deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_written_when_the_broker_blocks_is_unavailable() {
     let server = rabbitmq("", "").await;
@@ -49,8 +51,8 @@ async fn what_was_not_written_when_the_broker_blocks_is_unavailable() {
     let large = Message::bytes(rabbit.queue.as_str(), vec![7; size]).build_within(&limits).unwrap();
     let outcomes = publish(&publisher, std::slice::from_ref(&large)).await;
     assert!(matches!(outcomes[0], Outcome::Unavailable(_)), "{outcomes:?}");
-    // So it stays for the connection that takes its place. Seen to be unknown, at the deadline, while
-    // a new connection didn't ask.
+    // So it stays for the connection that takes its place. Seen to be unknown, at the deadline,
+    // while a new connection didn't ask.
     let outcomes = publish(&publisher, &[rabbit.message()]).await;
     let expected = "RabbitMQ takes no messages now: its memory or disk alarm is on";
     assert_eq!(outcomes, [Outcome::Unavailable(expected.into())]);

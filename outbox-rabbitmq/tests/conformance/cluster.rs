@@ -10,8 +10,9 @@ use outbox_testkit::servers::{rabbitmq, rabbitmq_beside};
 
 use crate::rabbit::{Rabbit, bytes, connect, deliver_at_last, publish, unique};
 
-/// The broker returns what is for a queue whose node is down, as if there were none, and answers with
-/// the code for one that doesn't exist. Seen to be rejected, and with `declare_queues` to fail.
+/// FAILURES row 54: the broker returns what is for a queue whose node is down, as if there were
+/// none, and answers with the code for one that doesn't exist. Seen to be rejected, and with
+/// `declare_queues` to fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_outage_of_a_queues_node_kills_none_of_its_messages() {
     let first = rabbitmq("", "").await;

@@ -98,7 +98,7 @@ async fn a_server_that_hangs_is_not_the_first_to_be_tried_again() {
     drop(held);
 }
 
-/// Row 55: confirmations that never come.
+/// FAILURES row 55: confirmations that never come.
 #[tokio::test]
 async fn what_is_confirmed_in_time_is_delivered_though_others_are_not() {
     let rabbit = Rabbit::open().await;
@@ -117,6 +117,7 @@ async fn what_is_confirmed_in_time_is_delivered_though_others_are_not() {
     assert_eq!(rabbit.arrived().await.len(), 7);
 }
 
+/// FAILURES row 55: closing takes no confirmation away.
 #[tokio::test]
 async fn closing_lets_what_is_under_way_end() {
     let rabbit = Rabbit::open().await;

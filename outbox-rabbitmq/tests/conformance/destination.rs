@@ -46,8 +46,8 @@ async fn an_exchange_routes_by_the_destination() {
     delete(&rabbit, &exchange).await;
 }
 
-/// Row 54: the broker confirms what it has dropped. It doesn't say whether no queue is bound, or the
-/// node of one that is is down.
+/// FAILURES row 54: the broker confirms what it has dropped. It doesn't say whether no queue is
+/// bound, or the node of one that is is down. Seen to be delivered without `mandatory`.
 #[tokio::test]
 async fn what_no_bound_queue_takes_has_failed() {
     let (rabbit, exchange) = exchange().await;
@@ -66,11 +66,11 @@ async fn what_no_bound_queue_takes_has_failed() {
     delete(&rabbit, &exchange).await;
 }
 
-/// Row 54, with the default exchange.
 fn no_queue(name: &str) -> String {
     format!("there is no queue `{name}`: declare it, or set the option `declare_queues`")
 }
 
+/// FAILURES row 54, with the default exchange. Seen to be delivered without `mandatory`.
 #[tokio::test]
 async fn what_no_queue_takes_is_rejected() {
     let rabbit = Rabbit::open().await;

@@ -6,7 +6,8 @@ use outbox_testkit::suite::publisher::PublisherHarness as _;
 
 use crate::rabbit::{Rabbit, publish, text};
 
-/// Row 56: a queue that is full refuses, instead of dropping its oldest.
+/// FAILURES row 56: a queue that is full refuses, instead of dropping its oldest. Seen to be
+/// delivered while a refusal (nack) counted like a confirmation.
 #[tokio::test]
 async fn what_a_full_queue_refuses_has_failed() {
     let full = [("x-max-length", AMQPValue::LongInt(1)), ("x-overflow", text("reject-publish"))];

@@ -37,6 +37,20 @@ async fn a_bad_message_is_rejected_alone() {
     assert_eq!(ids(&rabbit.arrived().await).last(), Some(&most.id()));
 }
 
+/// FAILURES row 49. What the broker finds too large costs the channel, and all that is on it. Seen
+/// to fail at the limit itself with `>=` in place of `>`, and beyond it without the adapter's
+/// limit.
+#[tokio::test]
+async fn the_largest_payload_is_taken_and_one_byte_more_rejected_alone() {
+    let rabbit = Rabbit::open().await;
+    let publisher = rabbit.connect("max_message_bytes=1000").await;
+    let sent = [1000, 1001, 10].map(|size| rabbit.bytes(size));
+    let outcomes = publish(&publisher, &sent).await;
+    let rejected = Outcome::Rejected("the payload has 1001 bytes, the limit is 1000".into());
+    assert_eq!(outcomes, [Outcome::Delivered, rejected, Outcome::Delivered]);
+    assert_eq!(rabbit.arrived_ids().await, [sent[0].id(), sent[2].id()]);
+}
+
 #[tokio::test]
 async fn a_topic_without_a_destination_is_rejected() {
     let rabbit = Rabbit::open().await;

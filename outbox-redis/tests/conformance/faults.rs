@@ -102,6 +102,7 @@ async fn what_is_given_up_ends_its_connection() {
     panic!("it is still there");
 }
 
+/// FAILURES row 60: what the server has acknowledged is on its disk (`appendfsync always`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
     let mut server = redis(&[]).await;
@@ -130,6 +131,8 @@ async fn a_server_killed_in_mid_batch_loses_nothing_that_was_delivered() {
     deliver(&publisher, &batch[count..count + 10]).await;
 }
 
+/// FAILURES row 59: the adapter repeats nothing, and says what may be there. Seen to be called
+/// unavailable, which promises that it isn't, while a lost connection was judged like an answer.
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_not_answered() {
     let server = redis(&[]).await;

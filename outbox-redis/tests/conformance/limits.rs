@@ -24,7 +24,7 @@ async fn the_largest_message_is_taken_and_a_larger_one_rejected_alone() {
     assert_eq!([&outcomes[0], &outcomes[2]], [&Outcome::Delivered; 2]);
 }
 
-/// Seen to cost the connection, and what came after it on it.
+/// FAILURES row 49. Seen to cost the connection, and what came after it on it.
 #[tokio::test]
 async fn a_part_that_the_server_does_not_take_is_rejected_alone() {
     let server = redis(&["--proto-max-bulk-len", "1mb"]).await;

@@ -1,6 +1,6 @@
-//! Where the access key comes from when the configuration has none: the SDK's default chain. A process of
-//! its own asks it, whose environment a test decides. Roles of containers, instances and web identities
-//! need services of AWS that nothing here stands in for.
+//! Where the access key comes from when the configuration has none: the SDK's default chain. A
+//! process of its own asks it, whose environment a test decides. Roles of containers, instances and
+//! web identities need services of AWS that nothing here stands in for.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -65,11 +65,27 @@ async fn access_key_and_region_come_from_variables_or_a_profile() {
     }
 }
 
+/// Who has no access key, or profiles that refer to each other for one, waits in vain; who has to
+/// fetch one, and can't, doesn't. The first was seen to be retryable.
 #[tokio::test]
 async fn without_an_access_key_or_a_region_that_is_said() {
     let service = Service::start(address(&config())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    let lent = |from, to| format!("[profile {from}]\nrole_arn = r\nsource_profile = {to}\n");
+    std::fs::write(&file, lent("a", "b") + &lent("b", "a")).unwrap();
+    let file = file.to_str().unwrap();
+    let region = ("AWS_REGION", "eu-west-3");
     for (variables, says) in [
-        (&[("AWS_REGION", "eu-west-3")][..], "retryable: true, SQS can't be used: "),
+        (&[region][..], "retryable: false, no access key can be used: the environment has none"),
+        (
+            &[region, ("AWS_CONFIG_FILE", file), ("AWS_PROFILE", "a")],
+            "retryable: false, no access key can be used: ",
+        ),
+        (
+            &[region, ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")],
+            "retryable: true, SQS can't be used: ",
+        ),
         (&[], "retryable: false, no region is known: give the option `region`"),
     ] {
         let output = connect_in_child(&service, variables).await;

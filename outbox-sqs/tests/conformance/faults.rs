@@ -25,7 +25,8 @@ pub(crate) fn kind(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Row 57: the answer has status 200, and some messages were not taken.
+/// FAILURES row 57: the answer has status 200, and some messages were not taken. Seen to be lost,
+/// called delivered, while the status counted for all.
 #[tokio::test]
 async fn each_entry_of_an_answer_counts_for_itself() {
     let queue = Queue::create(false).await;
@@ -91,7 +92,8 @@ async fn each_answer_to_a_request_has_its_outcome_and_is_asked_for_once() {
     queue.delete().await;
 }
 
-/// Seen to fail when its messages share what their request is answered: all ten have failed.
+/// FAILURES row 57. Seen to fail when its messages share what their request is answered: all ten
+/// have failed.
 #[tokio::test]
 async fn what_is_refused_as_a_whole_is_sent_one_by_one() {
     let queue = Queue::create(false).await;
@@ -114,8 +116,9 @@ async fn what_is_refused_as_a_whole_is_sent_one_by_one() {
     queue.delete().await;
 }
 
-/// Seen to fail when a refusal is unavailable whatever becomes of others, and when it has failed
-/// whatever becomes of them: the first rests good queues, the second buries a backlog.
+/// FAILURES row 57. Seen to fail when a refusal is unavailable whatever becomes of others, and when
+/// it has failed whatever becomes of them: the first rests good queues, the second buries a
+/// backlog.
 #[tokio::test]
 async fn what_a_queue_refuses_rests_no_other_and_alone_costs_no_attempt() {
     let (good, bad) = (Queue::create(false).await, Queue::create(false).await);
@@ -272,8 +275,8 @@ async fn what_was_given_up_is_not_sent_later() {
     queue.delete().await;
 }
 
-/// Seen to fail when `close` doesn't wait for all permits: it is over at once, and what waits for one
-/// is unavailable.
+/// Seen to fail when `close` doesn't wait for all permits: it is over at once, and what waits for
+/// one is unavailable.
 #[tokio::test]
 async fn a_close_waits_for_what_was_begun() {
     let queue = Queue::create(false).await;

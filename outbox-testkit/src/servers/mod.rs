@@ -1,8 +1,8 @@
 //! Servers of a test's own, which it may kill, let stand still and start again.
 //!
-//! They run what `cargo xtask services` has installed, on free ports and in a temporary directory, and end
-//! when they are dropped. Where one isn't installed the test fails: one that is left out looks as if it
-//! had passed.
+//! They run what `cargo xtask services` has installed, on free ports and in a temporary directory,
+//! and end when they are dropped. Where one isn't installed the test fails: one that is left out
+//! looks as if it had passed.
 
 mod certificates;
 mod kafka;
@@ -19,13 +19,14 @@ use std::sync::Mutex;
 
 pub use certificates::Certificates;
 pub use kafka::{kafka, kafka_with};
-pub use nats::nats;
+pub use nats::{nats, nats_newest};
 pub use rabbitmq::{rabbitmq, rabbitmq_beside, rabbitmqctl};
 pub use redis::{redis, redis_on};
 pub use server::Server;
 pub use sqs::sqs;
 
-/// The URL of a server that all tests share: from the variable, or where `cargo xtask services` has it.
+/// The URL of a server that all tests share: from the variable, or where `cargo xtask services` has
+/// it.
 pub fn shared(variable: &str) -> String {
     let default = || SHARED.iter().find(|(name, _)| *name == variable).map(|(_, url)| *url);
     let url = std::env::var(variable).ok().or_else(|| default().map(str::to_owned));
@@ -47,8 +48,8 @@ const SHARED: [(&str, &str); 9] = [
     ),
 ];
 
-/// Ports of this machine that nobody listens on, unless another process looks at the same time: what
-/// was handed out once isn't again.
+/// Ports of this machine that nobody listens on, unless another process looks at the same time:
+/// what was handed out once isn't again.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().unwrap();

@@ -1,10 +1,11 @@
 //! NATS with JetStream.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use super::free_ports;
 use super::server::{Kind, Server, has};
+use super::{free_ports, missing, newest};
 
 /// It speaks first.
 const KIND: Kind = Kind {
@@ -14,9 +15,23 @@ const KIND: Kind = Kind {
     is_answer: |heard| has(heard, b"INFO {"),
 };
 
-/// A NATS server with JetStream, and with `settings` of its configuration file besides. The
-/// variable `OUTBOX_TEST_NATS_SERVER` names another program than that on the path.
+/// The oldest NATS server that we support, with JetStream, and with `settings` of its configuration
+/// file besides.
 pub async fn nats(settings: &str) -> Server {
+    let program = PathBuf::from("nats-server");
+    let version = Command::new(&program).arg("--version").output();
+    if !version.is_ok_and(|version| has(&version.stdout, b" v2.9.")) {
+        missing("nats-server 2.9");
+    }
+    start(program, settings).await
+}
+
+/// The newest that we support.
+pub async fn nats_newest(settings: &str) -> Server {
+    start(newest("nats-newest", "nats-server").join("nats-server"), settings).await
+}
+
+async fn start(program: PathBuf, settings: &str) -> Server {
     let settings = settings.to_owned();
     let ports = || free_ports::<1>().to_vec();
     Server::start(KIND, ports, move |directory, ports| {
@@ -28,8 +43,7 @@ pub async fn nats(settings: &str) -> Server {
         );
         let path = directory.join("server.conf");
         fs::write(&path, configuration).unwrap();
-        let program = std::env::var_os("OUTBOX_TEST_NATS_SERVER");
-        let mut server = Command::new(program.unwrap_or_else(|| "nats-server".into()));
+        let mut server = Command::new(&program);
         server.arg("-c").arg(path);
         server
     })

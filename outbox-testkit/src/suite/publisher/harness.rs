@@ -42,8 +42,8 @@ pub trait PublisherHarness: Send + Sync + 'static {
     /// Lets the broker take the messages of the topic that [`refuse`](Self::refuse) gave.
     async fn accept(&self) {}
 
-    /// Where the broker can't be made to refuse anything either: the adapter's own test of what
-    /// it keeps when a message in the middle of a batch fails.
+    /// Where the broker can't be made to refuse anything either: the adapter's own test of what it
+    /// keeps when a message in the middle of a batch fails, by its full name in the same program.
     fn ordering_proved_by(&self) -> Option<&'static str> {
         None
     }
