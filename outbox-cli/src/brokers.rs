@@ -12,18 +12,28 @@ pub(crate) struct Brokers {
     pub(crate) default: Arc<LazyPublisher>,
     /// Each with the pattern of its topics.
     pub(crate) routes: Vec<(String, Arc<LazyPublisher>)>,
+    /// Whether one of them is standard output.
+    pub(crate) print: bool,
 }
 
 impl Brokers {
     /// Reads `--broker` and each `--route`. Nothing is connected yet.
     pub(crate) fn read(broker: &str, routes: &[String]) -> Result<Self, Failure> {
-        let publisher = |url: &str| LazyPublisher::new(url).map(Arc::new);
-        let route = |route: &String| {
-            let (pattern, url) = route.split_once('=').ok_or_else(no_route)?;
-            Ok((pattern.to_owned(), publisher(url)?))
+        let mut print = false;
+        let mut publisher = |url: &str| {
+            print |= url.starts_with("stdout:");
+            LazyPublisher::new(url).map(Arc::new)
         };
-        let routes = routes.iter().map(route).collect::<Result<_, Failure>>()?;
-        Ok(Self { default: publisher(broker)?, routes })
+        let mut all = Vec::new();
+        for route in routes {
+            let route = route.split_once('=').filter(|(pattern, _)| !pattern.is_empty());
+            let (pattern, url) = route.ok_or_else(no_route)?;
+            if all.iter().any(|(other, _)| other == pattern) {
+                return Err(twice(pattern));
+            }
+            all.push((pattern.to_owned(), publisher(url)?));
+        }
+        Ok(Self { default: publisher(broker)?, routes: all, print })
     }
 
     /// Connects to all of them at once. Those that can't be reached are connected to later, as
@@ -61,4 +71,9 @@ impl Brokers {
 fn no_route() -> Failure {
     Failure::new(Exit::Usage, "a route is a pattern of topics, `=` and the URL of a broker")
         .remedy("write it as --route 'orders.*=nats://HOST:4222'")
+}
+
+fn twice(pattern: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("there are two routes for `{pattern}`"))
+        .remedy("leave one of them out: the second would get nothing")
 }

@@ -24,6 +24,10 @@ Exit codes:
   4  the broker can't be used
   5  the input is invalid; nothing was written";
 
+/// What to do about a relay's option.
+pub(crate) const OPTIONS: &str =
+    "change that option; `outbox relay --help` tells what each is unless set";
+
 /// Why a command ended: with which code, what failed, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -98,8 +102,7 @@ impl From<StoreError> for Failure {
 
 impl From<InvalidConfig> for Failure {
     fn from(error: InvalidConfig) -> Self {
-        Self::of(Exit::Usage, &error)
-            .remedy("change that option; `outbox relay --help` tells what each is unless set")
+        Self::of(Exit::Usage, &error).remedy(OPTIONS)
     }
 }
 

@@ -34,6 +34,6 @@ impl Migrate {
             return Ok(say(url.script(self.partitions)?.trim_end())?);
         }
         url.migrate(self.partitions).await?;
-        Ok(say(format_args!("migrated {url}"))?)
+        Ok(say(format_args!("migrated the outbox `{}` in {url}", url.outbox()))?)
     }
 }

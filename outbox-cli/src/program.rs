@@ -89,10 +89,11 @@ fn refuse(refusal: &clap::Error) -> Exit {
     }
     let mut text = refusal.render().to_string();
     // An argument in a wrong place is quoted, and may be a URL with a password.
-    for argument in std::env::args().skip(1) {
+    for argument in std::env::args_os().skip(1) {
+        let argument = argument.to_string_lossy();
         let value = match argument.split_once('=') {
             Some((option, value)) if option.starts_with('-') => value,
-            _ => &argument,
+            _ => &*argument,
         };
         if value.contains(':') {
             text = text.replace(value, &outbox::redact(value));

@@ -1,6 +1,8 @@
 //! `outbox relay`
 
+use std::cell::Cell;
 use std::io;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,8 @@ use tokio::time::timeout;
 
 use crate::brokers::Brokers;
 use crate::connect::StoreArgs;
-use crate::exit::{Exit, Failure};
-use crate::output::tell;
+use crate::exit::{Exit, Failure, OPTIONS};
+use crate::output::{tell, unread};
 use crate::span;
 
 /// Publish what was committed, until SIGTERM or SIGINT
@@ -24,6 +26,7 @@ use crate::span;
 ///
 /// It starts if one of its brokers can be reached; others that can't be yet are connected to
 /// later, and their messages wait. If it can reach none, or one refuses it, it ends with code 4.
+/// So it does when it writes to `stdout:` and nobody reads that any more.
 ///
 /// A signal lets it finish what is on its way, hand the partitions to the other relays and end
 /// with code 0; if --stop-timeout is too short for that, it ends with code 1. So does a second
@@ -53,48 +56,47 @@ pub(crate) struct Relay {
 #[derive(Args)]
 struct Settings {
     /// How long partitions stay with a relay that has died
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "20s")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "20s")]
     lease: Duration,
 
     /// The longest that publishing a batch may take; at most half the lease, which is the default
     /// up to 10s
-    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive)]
     publish_timeout: Option<Duration>,
 
     /// How long to wait between polls after activity
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "5ms")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "5ms")]
     poll_min: Duration,
 
     /// How long to wait between polls when idle
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "500ms")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "500ms")]
     poll_max: Duration,
 
     /// After that many failed attempts a message becomes a dead letter
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    max_attempts: u32,
+    #[arg(long, value_name = "N", default_value = "10")]
+    max_attempts: NonZeroU32,
 
     /// The longest wait before the second attempt; it doubles each time
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "200ms")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "200ms")]
     retry_min: Duration,
 
     /// No wait between attempts is longer
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "2m")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "2m")]
     retry_max: Duration,
 
     /// The most messages held in memory
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    window: usize,
+    #[arg(long, value_name = "N", default_value = "4096")]
+    window: NonZeroUsize,
 
     /// How long finishing may take after a signal
-    #[arg(long, value_name = "SPAN", value_parser = span::parse, default_value = "10s")]
+    #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "10s")]
     stop_timeout: Duration,
 }
 
 impl Relay {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let mut signals = Signals::new()?;
-        let config = self.settings.config();
-        config.validate()?;
+        let config = self.settings.config()?;
         let brokers = Brokers::read(&self.broker, &self.routes)?;
         let connect = async {
             let store = self.store.connect().await?;
@@ -110,8 +112,9 @@ impl Relay {
         let caught_up = Arc::new(CaughtUp::default());
         let mut builder = outbox::Relay::builder(store.store(), brokers.default);
         for (pattern, publisher) in brokers.routes {
-            // A pattern is a good name in logs: it says what doesn't arrive.
-            builder = builder.publisher(pattern.as_str(), publisher).route(&*pattern, &*pattern);
+            // A name for logs, which says what doesn't arrive.
+            let name = format!("route {pattern}");
+            builder = builder.publisher(&*name, publisher).route(pattern, name);
         }
         let relay = builder
             .config(config)
@@ -121,14 +124,12 @@ impl Relay {
             .build()?;
 
         let stop = CancellationToken::new();
+        let nobody_reads = Cell::new(false);
         let stopping = async {
-            if self.drain {
-                tokio::select! {
-                    drained = drained(&caught_up, store.admin()) => drained?,
-                    () = signals.next() => {}
-                }
-            } else {
-                signals.next().await;
+            tokio::select! {
+                drained = drained(&caught_up, store.admin()), if self.drain => drained?,
+                () = signals.next() => {}
+                () = unread(), if brokers.print => nobody_reads.set(true),
             }
             stop.cancel();
             signals.next().await;
@@ -153,6 +154,10 @@ impl Relay {
             },
             () = signals.next() => {}
         }
+        if nobody_reads.get() {
+            let nobody = Failure::new(Exit::Broker, "nobody reads standard output any more");
+            return Err(nobody.remedy("start it again: what wasn't written yet is still pending"));
+        }
         Ok(())
     }
 }
@@ -167,21 +172,32 @@ async fn ending(relay: &outbox::Relay, stop: &CancellationToken) -> (Ending, Ins
 }
 
 impl Settings {
-    fn config(&self) -> RelayConfig {
+    fn config(&self) -> Result<RelayConfig, Failure> {
         let publish_timeout =
             self.publish_timeout.unwrap_or((self.lease / 2).min(Duration::from_secs(10)));
-        RelayConfig {
+        let config = RelayConfig {
             lease: self.lease,
             publish_timeout,
-            window_messages: self.window,
+            window_messages: self.window.get(),
             retry: RetryPolicy {
-                max_attempts: self.max_attempts,
-                backoff: Backoff { first: self.retry_min, cap: self.retry_max },
+                max_attempts: self.max_attempts.get(),
+                backoff: backoff("retry", self.retry_min, self.retry_max)?,
             },
-            poll: Backoff { first: self.poll_min, cap: self.poll_max },
+            poll: backoff("poll", self.poll_min, self.poll_max)?,
             ..RelayConfig::default()
-        }
+        };
+        config.validate()?;
+        Ok(config)
     }
+}
+
+/// From two options.
+fn backoff(name: &str, first: Duration, cap: Duration) -> Result<Backoff, Failure> {
+    if first > cap {
+        let problem = format!("--{name}-min is longer than --{name}-max");
+        return Err(Failure::new(Exit::Usage, problem).remedy(OPTIONS));
+    }
+    Ok(Backoff { first, cap })
 }
 
 /// Both signals that ask to stop.

@@ -18,6 +18,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
+/// Reads one that is longer than zero.
+pub(crate) fn positive(text: &str) -> Result<Duration, String> {
+    let span = parse(text)?;
+    if span.is_zero() { Err("it must be longer than zero".into()) } else { Ok(span) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +36,8 @@ mod tests {
         for wrong in ["", "7", "d", "-1s", "1.5s", "1w", "99999999999999999d"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parse("0s"), Ok(Duration::ZERO));
+        assert!(positive("0s").is_err() && positive("1w").is_err());
+        assert_eq!(positive("1ms"), Ok(Duration::from_millis(1)));
     }
 }

@@ -1,14 +1,19 @@
 //! `outbox tail`
 
+use std::pin::pin;
+
 use clap::Args;
+use outbox::Reason;
 use tokio::io::{AsyncWriteExt as _, stdout};
 
 use crate::exit::{Exit, Failure};
+use crate::output::unread;
 
 /// Print what arrives at a broker, as JSON lines, for people who try it out
 ///
-/// It begins with what arrives from now on and keeps no position. On SQS, and on RabbitMQ without an
-/// exchange, it reads the queue that others read, too: see their adapters.
+/// It begins with what arrives from now on and keeps no position. On SQS, and on RabbitMQ without
+/// an exchange, it reads the queue that others read, too: see their adapters. What a relay writes
+/// to a file is read with `tail -f`.
 #[derive(Args)]
 pub(crate) struct Tail {
     /// The broker, by the URL that the relay was given
@@ -26,10 +31,13 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let mut tail = outbox::connect_tail(&self.broker, &self.topic).await?;
+        let mut unread = pin!(unread());
         let mut left = self.count.unwrap_or(u64::MAX);
         while left > 0 {
-            let message = tail.next().await;
-            let message = message.map_err(|reason| Failure::new(Exit::Broker, reason.as_str()))?;
+            let message = tokio::select! {
+                message = tail.next() => message.map_err(|reason| ended(&reason))?,
+                () = &mut unread => return Ok(()),
+            };
             let line = outbox::file::json_line(&message) + "\n";
             let mut stdout = stdout();
             let printed = async {
@@ -44,4 +52,9 @@ impl Tail {
         }
         Ok(())
     }
+}
+
+fn ended(reason: &Reason) -> Failure {
+    Failure::new(Exit::Broker, reason.as_str())
+        .remedy("start it again when the broker runs: what arrives meanwhile isn't shown")
 }

@@ -19,7 +19,7 @@ pub enum Error {
     /// No adapter serves such URLs.
     #[error("`{scheme}:` names no {what}")]
     Scheme {
-        /// What was looked for: a store or a publisher.
+        /// What was looked for: a store, a publisher, or a broker that can be read.
         what: &'static str,
         /// The scheme.
         scheme: String,
@@ -92,7 +92,7 @@ impl Error {
                     .into()
             }
             Self::Store { source, .. } | Self::Migrate { source, .. } => {
-                store_remedy(source.kind()).into()
+                store_remedy(source).into()
             }
             Self::Publisher { retryable: true, .. } => {
                 "check that the target exists and may be written, or that the broker runs".into()
@@ -110,16 +110,21 @@ impl Error {
     }
 }
 
-fn store_remedy(kind: StoreErrorKind) -> &'static str {
-    match kind {
+fn store_remedy(error: &StoreError) -> &'static str {
+    match error.kind() {
         StoreErrorKind::Unavailable => {
             "check that the database runs, and the URL's host, port and path; a missing SQLite \
              file is created by `outbox migrate`"
         }
         StoreErrorKind::Conflict => "try again: other transactions hold locks for too long",
-        StoreErrorKind::Schema => {
+        // Not against tables that are newer than the program, or otherwise unfit.
+        StoreErrorKind::Schema if error.to_string().contains("run its migration") => {
             "`outbox migrate` creates tables that are missing and updates older ones; check \
              `outbox_prefix` and `outbox_schema` of the URL"
+        }
+        StoreErrorKind::Schema => {
+            "a migration changes nothing about that; check `outbox_prefix` and `outbox_schema` of \
+             the URL"
         }
         _ => {
             "check the URL's user, password, database or path, and what that user may do; a SQLite \

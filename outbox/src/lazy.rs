@@ -22,9 +22,9 @@ use crate::{Error, redact};
 /// which goes on when a call is given up at its deadline.
 ///
 /// ```no_run
+/// use std::sync::Arc;
 /// # use std::error::Error;
 /// # async fn example(store: Arc<dyn outbox::Store>) -> Result<(), Box<dyn Error>> {
-/// use std::sync::Arc;
 ///
 /// use outbox::{LazyPublisher, Relay};
 ///

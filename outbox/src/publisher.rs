@@ -42,17 +42,18 @@ pub(crate) struct Plan {
 pub(crate) type Connecting = BoxFuture<'static, Result<Arc<dyn Publisher>, Error>>;
 
 pub(crate) fn plan(url: &str) -> Result<Plan, Error> {
-    (find("publisher", TABLE, url)?.plan)(url)
+    (find("publisher", TABLE.iter().copied(), url)?.plan)(url)
 }
 
 /// Reads what arrives at the destination of `topic` from now on, for people who look and for
 /// tests: see [`Tail`]. Every broker has one, files don't.
 pub async fn connect_tail(url: &str, topic: &str) -> Result<Box<dyn Tail>, Error> {
-    let Some(tail) = find("broker", TABLE, url)?.tail else {
-        let problem = "what is written there is read with `tail -f`".into();
-        return Err(Error::Url { url: redact(url), problem });
-    };
-    tail(url, topic).await
+    let brokers = TABLE.iter().filter(|entry| entry.feature != "file");
+    let tails = brokers.map(|&Scheme { names, feature, adapter }| {
+        let adapter = adapter.and_then(|adapter| adapter.tail);
+        Scheme { names, feature, adapter }
+    });
+    find("broker", tails, url)?(url, topic).await
 }
 
 #[derive(Clone, Copy)]

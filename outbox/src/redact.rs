@@ -2,8 +2,8 @@
 
 use url::Url;
 
-/// What of a URL may be shown: scheme, host, port and path. User, password, query and fragment are
-/// left out, and so is all but the scheme where a password might hide in another part.
+/// What of a URL may be shown: scheme, hosts, ports and path. User, password, query and fragment
+/// are left out, and so is all but the scheme where a password might hide in another part.
 ///
 /// ```
 /// assert_eq!(
@@ -17,19 +17,32 @@ pub fn redact(url: &str) -> String {
     };
     let hidden = || format!("{scheme}:…");
     let Some(rest) = rest.strip_prefix("//") else {
+        // Only files have a path there: of anything else it may be the password.
         let path = rest.split(['?', '#']).next().unwrap_or_default();
-        return if path.contains('@') { hidden() } else { format!("{scheme}:{path}") };
+        let is_path = matches!(scheme, "file" | "sqlite" | "stdout") && !path.contains('@');
+        return if is_path { format!("{scheme}:{path}") } else { hidden() };
     };
-    let authority = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     // An unencoded `/`, `?` or `#` in a password ends the authority too early: the password's
     // rest would pass for a path.
-    if rest[authority..].contains('@') {
+    if path.contains('@') {
         return hidden();
     }
-    let Ok(parsed) = Url::parse(url) else { return hidden() };
-    let host = parsed.host_str().unwrap_or_default();
-    let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{host}{port}{}", parsed.path())
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    show(scheme, hosts, path).unwrap_or_else(hidden)
+}
+
+/// Of brokers there may be several hosts, which no URL has by the standard: each is read as if it
+/// were the only one.
+fn show(scheme: &str, hosts: &str, path: &str) -> Option<String> {
+    let parse = |host, path| Url::parse(&format!("{scheme}://{host}{path}")).ok();
+    let host = |host| {
+        let parsed = parse(host, "")?;
+        let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{}{port}", parsed.host_str().unwrap_or_default()))
+    };
+    let hosts = hosts.split(',').map(host).collect::<Option<Vec<_>>>()?.join(",");
+    Some(format!("{scheme}://{hosts}{}", parse("host", path)?.path()))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -47,9 +60,14 @@ mod tests {
             ("postgres://u:canary@db:5432/shop?sslmode=require#canary", "postgres://db:5432/shop"),
             ("mysql://canary@db/shop", "mysql://db/shop"),
             ("postgres://[::1]:5432/shop", "postgres://[::1]:5432/shop"),
+            // Seen to fail before its fix: nothing told two brokers of several hosts apart.
+            ("kafka://u:canary@a:9092,b.c:9093?acks=canary", "kafka://a:9092,b.c:9093"),
+            ("nats://a,[::1]:4222/x#canary", "nats://a,[::1]:4222/x"),
+            ("redis-cluster://u:can,ary@a:6379,b", "redis-cluster://a:6379,b"),
             ("sqlite:/var/lib/shop.db?mode=rwc", "sqlite:/var/lib/shop.db"),
             ("sqlite:///var/lib/shop.db", "sqlite:///var/lib/shop.db"),
             ("file:events.jsonl", "file:events.jsonl"),
+            ("file:///tmp/events", "file:///tmp/events"),
             ("stdout:", "stdout:"),
         ] {
             assert_eq!(redact(url), shown);
@@ -66,10 +84,16 @@ mod tests {
             "postgres://u:12?canary@db/shop",
             "postgres://u:12\\canary@db/shop",
             "kafka://u:canary@a:9092,b:9092/topic",
+            "kafka://u:canary,b:9092",
+            "kafka://a:9092,u:canary",
+            "kafka://a,u:12/canary@b",
             "postgres:u:canary@db/shop",
             "canary",
             "can ary://host",
             "u:canary@db",
+            // Both seen to fail before their fix.
+            "u:canary",
+            "postgres:u:canary",
         ] {
             assert!(!redact(url).contains("canary"), "{url} gives {}", redact(url));
         }

@@ -3,6 +3,7 @@
 use crate::{Error, redact};
 
 /// An adapter, found by a URL's scheme.
+#[derive(Clone, Copy)]
 pub(crate) struct Scheme<T> {
     /// What stands before the colon: the first is the usual one.
     pub(crate) names: &'static [&'static str],
@@ -28,17 +29,18 @@ macro_rules! with_feature {
 pub(crate) use with_feature;
 
 /// Finds the adapter for `url` in a table of `what`, such as "store".
-pub(crate) fn find<T: Copy>(
+pub(crate) fn find<T>(
     what: &'static str,
-    table: &[Scheme<T>],
+    table: impl Iterator<Item = Scheme<T>> + Clone,
     url: &str,
 ) -> Result<T, Error> {
     let Some((scheme, _)) = url.split_once(':') else {
         return Err(Error::Url { url: redact(url), problem: "it has no scheme".into() });
     };
     let scheme = scheme.to_ascii_lowercase();
-    let Some(found) = table.iter().find(|entry| entry.names.contains(&scheme.as_str())) else {
-        let known = table.iter().map(|entry| format!("`{}:`", entry.names[0]));
+    let is_meant = |entry: &Scheme<T>| entry.names.contains(&scheme.as_str());
+    let Some(found) = table.clone().find(is_meant) else {
+        let known = table.map(|entry| format!("`{}:`", entry.names[0]));
         let known = known.collect::<Vec<_>>().join(", ");
         return Err(Error::Scheme { what, scheme: scheme.chars().take(20).collect(), known });
     };
@@ -49,20 +51,20 @@ pub(crate) fn find<T: Copy>(
 mod tests {
     use super::*;
 
-    const TABLE: &[Scheme<u8>] = &[
+    const TABLE: [Scheme<u8>; 2] = [
         Scheme { names: &["postgres", "postgresql"], feature: "sqlx-postgres", adapter: Some(1) },
         Scheme { names: &["mysql"], feature: "sqlx-mysql", adapter: None },
     ];
 
     #[test]
     fn finds_by_every_name() {
-        assert_eq!(find("store", TABLE, "postgres://h/d").unwrap(), 1);
-        assert_eq!(find("store", TABLE, "POSTGRESQL://h/d").unwrap(), 1);
+        assert_eq!(find("store", TABLE.into_iter(), "postgres://h/d").unwrap(), 1);
+        assert_eq!(find("store", TABLE.into_iter(), "POSTGRESQL://h/d").unwrap(), 1);
     }
 
     #[test]
     fn says_which_feature_is_missing() {
-        let error = find("store", TABLE, "mysql://u:canary@h/d").unwrap_err();
+        let error = find("store", TABLE.into_iter(), "mysql://u:canary@h/d").unwrap_err();
         assert_eq!(
             error.to_string(),
             "`mysql:` needs the feature `sqlx-mysql` of the crate `outbox`, which is not enabled"
@@ -72,10 +74,10 @@ mod tests {
 
     #[test]
     fn says_which_schemes_there_are() {
-        let error = find("store", TABLE, "oracle://u:canary@h/d").unwrap_err();
+        let error = find("store", TABLE.into_iter(), "oracle://u:canary@h/d").unwrap_err();
         assert_eq!(error.to_string(), "`oracle:` names no store");
         assert_eq!(error.remedy(), "use one of `postgres:`, `mysql:`");
-        let error = find("store", TABLE, "canary").unwrap_err();
+        let error = find("store", TABLE.into_iter(), "canary").unwrap_err();
         assert_eq!(error.to_string(), "the URL `(no URL)` can't be used: it has no scheme");
     }
 }

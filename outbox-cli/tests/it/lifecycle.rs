@@ -7,7 +7,7 @@ fn from_the_migration_to_the_published_file() {
     let bed = Bed::without_tables();
     let store = ["--store", &bed.store];
     let migrated = outbox(&[&["migrate", "--partitions", "4"], &store[..]].concat()).done();
-    assert_eq!(migrated, format!("migrated {}\n", bed.store));
+    assert_eq!(migrated, format!("migrated the outbox `outbox` in {}\n", bed.store));
     outbox(&[&["migrate", "--partitions", "4"], &store[..]].concat()).done();
 
     let input = "{\"topic\":\"orders\",\"key\":\"k\",\"type\":\"placed\",\"payload\":{\"n\":1}}\n\

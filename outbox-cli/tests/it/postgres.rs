@@ -58,7 +58,14 @@ async fn with_shared<F: Future<Output = ()>>(test: impl FnOnce(Shared) -> F) {
     let schema = format!("t_{}", Uuid::now_v7().simple());
     let joint = if url.contains('?') { '&' } else { '?' };
     let store = format!("{url}{joint}outbox_schema={schema}");
-    outbox(&["migrate", "--store", &store, "--partitions", "8"]).done();
+    let migrate = || outbox(&["migrate", "--store", &store, "--partitions", "8"]).ended(0);
+    // Seen to fail before its fix: nothing showed a misspelt schema.
+    let (first, again) = (migrate(), migrate());
+    let what = format!("migrated the outbox `{schema}.outbox` in ");
+    assert!(first.stdout.starts_with(&what) && again.stdout == first.stdout, "{}", first.stdout);
+    let created = format!("there is no schema `{schema}` yet: it is created");
+    assert!(first.stderr.contains(&created), "{}", first.stderr);
+    assert_eq!(again.stderr, "", "it is there");
     test(Shared { store, directory: tempfile::tempdir().unwrap() }).await;
     let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
     sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();

@@ -1,5 +1,7 @@
 //! What is refused, with which code, and with what advice.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 use sqlx::Connection as _;
@@ -12,10 +14,19 @@ fn a_bad_url() {
     let status = |store: &str| outbox(&["status", "--store", store]);
     status("oracle://u:canary@h/d").refused(2, &["names no store", "help: use one of"]);
     status("canary").refused(2, &["it has no scheme"]);
-    status("postgres://u:canary@h:port/d").refused(2, &["postgres:…"]);
-    status("mysql://u:canary@h:port/d").refused(2, &["mysql:…"]);
+    let port = "a port is no number between 1 and 65535";
+    status("postgres://u:canary@h:port/d").refused(2, &["postgres:…", port]);
+    status("mysql://u:canary@h:70000/d").refused(2, &["mysql:…", port]);
     status("sqlite:a.db?outbox_prefix=B-d").refused(2, &["is no valid name"]);
     outbox(&["status"]).refused(2, &["--store"]);
+}
+
+/// Seen to fail before its fix: the program panicked, with code 101.
+#[test]
+fn an_argument_that_is_no_text() {
+    let mut status = command(&["status", "--store"]);
+    status.arg(OsStr::from_bytes(b"postgres://u:canary@h/\xff"));
+    Ran::from(status.output().unwrap()).refused(2, &["invalid UTF-8"]);
 }
 
 #[test]
@@ -50,6 +61,8 @@ fn a_bad_broker() {
     let bed = Bed::new();
     let relay = |broker: &str| outbox(&["relay", "--store", &bed.store, "--broker", broker]);
     relay("pigeon://u:canary@h").refused(2, &["`pigeon:` names no publisher"]);
+    let several = relay("kafka://u:canary@a.invalid:9092,b.invalid?bach=canary");
+    several.refused(2, &["the URL `kafka://a.invalid:9092,b.invalid` can't be used"]);
     let option = "nats://u:canary@127.0.0.1:1?canary_option=1";
     assert_eq!(relay(option).ended(2).code, 2);
     let missing = format!("file:{}/none/events", bed.path("").display());
@@ -71,6 +84,17 @@ fn a_broker_that_can_not_be_read() {
     refused.refused(4, &["ACCESS_REFUSED", "correct the URL's user, password"]);
 }
 
+/// Seen to fail before its fix: what can't be read was listed among what can.
+#[test]
+fn only_brokers_are_read() {
+    for (url, scheme) in [("pigeon://h", "pigeon"), ("file:events", "file"), ("stdout:", "stdout")]
+    {
+        let tail = outbox(&["tail", "--broker", url, "t"]);
+        let known = "help: use one of `kafka:`, `nats:`, `amqp:`, `sqs:`, `redis:`\n";
+        tail.refused(2, &[&format!("`{scheme}:` names no broker"), known]);
+    }
+}
+
 /// As `outbox status | head` does. Seen to fail before its fix, with `Broken pipe` and code 1.
 #[test]
 fn an_answer_that_nobody_reads_is_no_error() {
@@ -86,12 +110,32 @@ fn an_answer_that_nobody_reads_is_no_error() {
 #[test]
 fn settings_that_break_a_promise() {
     let bed = Bed::new();
-    let relay = ["relay", "--store", &bed.store, "--broker", "stdout:"];
-    let long = [&relay[..], &["--lease", "4s", "--publish-timeout", "3s"]].concat();
-    outbox(&long).refused(2, &["publish_timeout", "half the lease", "help: change that option"]);
-    let log = [&relay[..], &["--log", "a=b=c"]].concat();
-    outbox(&log).refused(2, &["help: write --log as"]);
-    outbox(&[&relay[..], &["--lease", "4"]].concat()).refused(2, &["a number with a unit"]);
+    let relay = |options: &[&str]| {
+        let relay = ["relay", "--store", &bed.store, "--broker", "stdout:"];
+        outbox(&[&relay[..], options].concat())
+    };
+    let long = relay(&["--lease", "4s", "--publish-timeout", "3s"]);
+    long.refused(2, &["publish_timeout", "half the lease", "help: change that option"]);
+    relay(&["--log", "a=b=c"]).refused(2, &["help: write --log as"]);
+    relay(&["--lease", "4"]).refused(2, &["a number with a unit"]);
+}
+
+/// Seen to fail before its fix: it named what the options set, or took nothing for a time to stop.
+#[test]
+fn an_option_is_refused_by_its_own_name() {
+    let bed = Bed::new();
+    let relay = |options: &[&str]| {
+        let relay = ["relay", "--drain", "--store", &bed.store, "--broker", "stdout:"];
+        outbox(&[&relay[..], options].concat())
+    };
+    relay(&["--window", "0"]).refused(2, &["--window"]);
+    relay(&["--max-attempts", "0"]).refused(2, &["--max-attempts"]);
+    for option in ["--stop-timeout", "--retry-min", "--retry-max", "--poll-min", "--poll-max"] {
+        relay(&[option, "0s"]).refused(2, &[option, "longer than zero"]);
+    }
+    let retry = relay(&["--retry-min", "3m"]);
+    retry.refused(2, &["--retry-min is longer than --retry-max", "help: change that option"]);
+    relay(&["--poll-max", "4ms"]).refused(2, &["--poll-min is longer than --poll-max"]);
 }
 
 #[test]
@@ -107,20 +151,27 @@ fn a_missing_file_a_missing_migration_and_an_unknown_prefix() {
     status(&other).refused(3, &["there is no outbox `events`", "outbox_prefix"]);
 }
 
+/// Seen to fail before its fix: the help was to migrate.
 #[tokio::test]
 async fn another_version_of_the_tables() {
     let bed = Bed::new();
     let mut connection = SqliteConnection::connect(&bed.store).await.unwrap();
     sqlx::raw_sql("UPDATE outbox_meta SET version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    let status = outbox(&["status", "--store", &bed.store]);
-    assert!(
-        !status.stderr.contains("run `outbox migrate`"),
-        "that doesn't help: {}",
-        status.stderr
-    );
-    status.refused(3, &["version 99", "update the program"]);
-    outbox(&["migrate", "--store", &bed.store]).refused(3, &["version 99", "update the program"]);
+    for command in ["status", "migrate"] {
+        let refused = outbox(&[command, "--store", &bed.store]);
+        assert!(!refused.stderr.contains("outbox migrate"), "that is no help: {}", refused.stderr);
+        refused.refused(3, &["version 99", "update the program", "help:"]);
+    }
+}
+
+/// Seen to fail before its fix: the help spoke of partitions.
+#[test]
+fn a_schema_where_there_are_none() {
+    let bed = Bed::without_tables();
+    let store = format!("{}?outbox_schema=billing", bed.store);
+    let said = ["SQLite has no schemas: leave `outbox_schema` out", "help: correct the URL"];
+    outbox(&["migrate", "--store", &store]).refused(2, &said);
 }
 
 #[test]

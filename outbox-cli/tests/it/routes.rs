@@ -61,7 +61,27 @@ fn a_bad_route() {
         let broker = ["relay", "--store", &bed.store, "--broker", "stdout:"];
         outbox(&[&broker[..], &["--route", route]].concat())
     };
-    relay("canary").refused(2, &["a route is a pattern", "help: write it as --route 'orders.*="]);
+    let no_route = ["a route is a pattern", "help: write it as --route 'orders.*="];
+    relay("canary").refused(2, &no_route);
+    relay("=stdout:").refused(2, &no_route);
     relay("a=pigeon://u:canary@h").refused(2, &["`pigeon:` names no publisher"]);
     relay("a=kafka://u:canary@h?bach=canary").refused(2, &["kafka://h", "unknown field `bach`"]);
+}
+
+/// Seen to fail before its fix: both were refused for a setting `publisher`, which is no option.
+#[test]
+fn a_route_may_be_called_default_but_none_twice() {
+    let bed = Bed::new();
+    enqueue(&bed, "default", 2);
+    let file = bed.path("events.jsonl");
+    let to = |pattern: &str| format!("{pattern}=file:{}", file.display());
+    let relay = |routes: [&str; 2]| {
+        let relay = ["relay", "--drain", "--store", &bed.store, "--broker", "stdout:"];
+        let routes = routes.map(|route| ["--route".to_owned(), to(route)]).concat();
+        let routes: Vec<_> = routes.iter().map(String::as_str).collect();
+        outbox(&[&relay[..], &routes].concat())
+    };
+    relay(["a", "a"]).refused(2, &["there are two routes for `a`", "help: leave one of them out"]);
+    assert_eq!(relay(["a", "default"]).done(), "");
+    assert_eq!(published(&file).len(), 2);
 }

@@ -25,8 +25,8 @@ use options::Options;
 ///
 /// Two parameters are the outbox's and are not handed on: `outbox_prefix`, what the names of its
 /// tables begin with (`outbox`, unless set), and `outbox_schema`, the PostgreSQL schema or MySQL
-/// database that they are in. All others are the database driver's; one that it doesn't know is an
-/// error.
+/// database that they are in; SQLite has none. All others are the database driver's; one that it
+/// doesn't know is an error.
 ///
 /// ```
 /// # #[cfg(feature = "sqlx-postgres")] {
@@ -53,6 +53,12 @@ pub struct Connected {
 }
 
 impl StoreUrl {
+    /// Which of the database's outboxes it is, as in messages: its prefix, behind a schema and a
+    /// dot if the URL names one.
+    pub fn outbox(&self) -> String {
+        self.backend.outbox()
+    }
+
     /// Creates the tables, or brings them up to date; a SQLite file that doesn't exist is created.
     /// It may be run again and by several processes at once. `partitions` can't be changed later.
     pub async fn migrate(&self, partitions: u16) -> Result<(), Error> {
@@ -74,7 +80,7 @@ impl FromStr for StoreUrl {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
-        let backend = find("store", TABLE, url)?;
+        let backend = find("store", TABLE.iter().copied(), url)?;
         let shown = redact(url);
         let read = Options::read(url).and_then(|options| backend(&options));
         match read {
@@ -128,6 +134,8 @@ impl fmt::Debug for Connected {
 /// A kind of database, with where it is.
 #[async_trait]
 trait Backend: Send + Sync {
+    fn outbox(&self) -> String;
+
     async fn migrate(&self, url: &StoreUrl, partitions: u16) -> Result<(), Error>;
 
     fn script(&self, url: &StoreUrl, partitions: u16) -> Result<String, Error>;

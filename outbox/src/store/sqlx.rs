@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::{Message, StoreError, StoreErrorKind, Waker};
 use outbox_sqlx::{
-    Database, Identifier, Names, Outbox, OutboxConfig, SqlStore, SqlxDriver, StoreConfig, migrate,
-    script,
+    Database, Dialect, Identifier, Names, Outbox, OutboxConfig, SqlStore, SqlxDriver, StoreConfig,
+    migrate, script,
 };
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
+use url::ParseError::InvalidPort;
 
 use super::options::Options;
 use super::{Backend, Connected, Enqueue, StoreUrl};
@@ -104,10 +105,22 @@ pub(super) fn backend<DB: Kind>(options: &Options) -> Result<Arc<dyn Backend>, S
     let identifier = |name: &str| Identifier::new(name).map_err(|error| error.to_string());
     let prefix = options.prefix.as_deref().map(identifier).transpose()?;
     let schema = options.schema.as_deref().map(identifier).transpose()?;
+    if DB::DIALECT == Dialect::Sqlite && schema.is_some() {
+        return Err("SQLite has no schemas: leave `outbox_schema` out".into());
+    }
     let names = Names { schema, prefix: prefix.unwrap_or(Names::default().prefix) };
-    let refused = |_| "the database driver doesn't understand it".to_owned();
     let options = options.url.parse::<ConnectOptions<DB>>().map_err(refused)?;
     Ok(Arc::new(Sqlx::<DB> { options, names }))
+}
+
+/// What the driver says quotes the URL.
+fn refused(error: sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(cause) if cause.downcast_ref() == Some(&InvalidPort) => {
+            "a port is no number between 1 and 65535".into()
+        }
+        _ => "the database driver doesn't understand it".into(),
+    }
 }
 
 impl<DB: Kind> Sqlx<DB> {
@@ -122,6 +135,10 @@ impl<DB: Kind> Sqlx<DB> {
 
 #[async_trait]
 impl<DB: Kind> Backend for Sqlx<DB> {
+    fn outbox(&self) -> String {
+        self.names.to_string()
+    }
+
     async fn migrate(&self, url: &StoreUrl, partitions: u16) -> Result<(), Error> {
         let failed = |source| Error::Migrate { url: url.to_string(), source };
         DB::create(&self.options).await.map_err(|error| {
