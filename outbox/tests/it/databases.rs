@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 /// The outbox, and how its application connects.
 pub(crate) struct Bed<DB: Database> {
+    url: String,
     pub(crate) pool: Pool<DB>,
     pub(crate) names: Names,
     /// What removes it.
     drop: Option<String>,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 pub(crate) async fn sqlite() -> Bed<Sqlite> {
@@ -27,7 +28,7 @@ pub(crate) async fn sqlite() -> Bed<Sqlite> {
     let options: SqliteConnectOptions = url.parse().unwrap();
     let options = options.busy_timeout(Duration::from_mins(2));
     let pool = Pool::connect_with(options).await.unwrap();
-    Bed { pool, names: Names::default(), drop: None, _directory: directory }
+    Bed { url, pool, names: Names::default(), drop: None, _directory: Some(directory) }
 }
 
 pub(crate) async fn postgres() -> Bed<Postgres> {
@@ -40,17 +41,26 @@ pub(crate) async fn mariadb() -> Bed<MySql> {
 
 /// A server that isn't there fails the test: one that is left out looks as if it had passed.
 async fn in_schema<DB: Database>(variable: &str, drop: fn(&Identifier) -> String) -> Bed<DB> {
-    let pool = Pool::<DB>::connect(&shared(variable)).await.unwrap_or_else(|error| {
+    let url = shared(variable);
+    let pool = Pool::<DB>::connect(&url).await.unwrap_or_else(|error| {
         let name = DB::NAME;
         panic!("this test needs {name} ({variable}): run `cargo xtask services up` ({error})")
     });
     let schema = Identifier::new(&format!("t_{}", Uuid::now_v7().simple())).unwrap();
     let names = Names { schema: Some(schema.clone()), ..Names::default() };
     Outbox::migrate_with(&pool, &OutboxConfig::named(names.clone())).await.unwrap();
-    Bed { pool, names, drop: Some(drop(&schema)), _directory: tempfile::tempdir().unwrap() }
+    Bed { url, pool, names, drop: Some(drop(&schema)), _directory: None }
 }
 
 impl<DB: Database> Bed<DB> {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn config(&self) -> OutboxConfig {
+        OutboxConfig::named(self.names.clone())
+    }
+
     /// After a test that passed.
     pub(crate) async fn remove(self)
     where

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::databases::{self, Bed};
 use crate::run::{Calm, Disturbance, Load, Target, run};
+use crate::service::Sqlx;
 
 const LOAD: Load = Load { transactions: 500, messages_each: 4, keys: 25 };
 
@@ -44,7 +45,8 @@ impl File {
 
 async fn in_calm<DB: Database>(bed: &Bed<DB>) {
     let file = File::new();
-    let written = run(bed, &bed.pool, &file.target(), LOAD, &Calm).await;
+    let service = Sqlx::of(bed).await;
+    let written = run(&service, &service, &file.target(), LOAD, &Calm).await;
     written.judge(file.arrived(), Bounds::NO_FAULTS);
 }
 
@@ -77,7 +79,8 @@ async fn postgres_cuts_every_connection_of_the_relays() {
     let relays = Pool::<Postgres>::connect_with(options).await.unwrap();
     let cuts = Cuts { pool: bed.pool.clone(), name, count: AtomicU64::new(0) };
     let file = File::new();
-    let written = run(&bed, &relays, &file.target(), LOAD, &cuts).await;
+    let (service, relays) = (Sqlx::of(&bed).await, Sqlx::on(relays, &bed).await);
+    let written = run(&service, &relays, &file.target(), LOAD, &cuts).await;
     let disturbances = cuts.count.load(Ordering::Relaxed);
     assert!(disturbances > 5, "hardly a connection was cut");
     let window = RelayConfig::default().window_messages as u64;

@@ -5,4 +5,6 @@ mod databases;
 mod files;
 mod lazy;
 mod run;
+mod service;
 mod urls;
+mod watch;

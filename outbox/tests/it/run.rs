@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use outbox::sqlx::{Database, Outbox, OutboxConfig};
 use outbox::{Admin as _, CancellationToken, Ending, Message, Relay, Stats};
 use outbox_testkit::history::{Bounds, History};
-use sqlx::Pool;
 use uuid::Uuid;
 
-use crate::databases::Bed;
+use crate::service::Service;
+use crate::watch::Watch;
 
 /// Where the messages go.
 pub(crate) struct Target {
@@ -27,9 +26,10 @@ pub(crate) trait Disturbance: Sync {
         std::future::pending()
     }
 
-    /// So many transactions have been committed.
-    fn committed(&self, transactions: u64) {
+    /// So many transactions have been committed; their writer waits for this.
+    fn committed(&self, transactions: u64) -> impl Future<Output = ()> + Send {
         let _ = transactions;
+        std::future::ready(())
     }
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct Written {
     history: History,
     keys: BTreeMap<String, Ends>,
     stats: Stats,
+    /// What its relays met.
+    pub(crate) watch: Watch,
 }
 
 /// How the transactions of a key have ended.
@@ -94,21 +96,23 @@ impl Written {
     }
 }
 
-/// The relays have a pool of their own, so that a test can tell their connections.
-pub(crate) async fn run<DB: Database>(
-    bed: &Bed<DB>,
-    relay_pool: &Pool<DB>,
+/// The relays have a service of their own, so that a test can tell their connections.
+pub(crate) async fn run<S: Service>(
+    service: &S,
+    relays: &S,
     target: &Target,
     load: Load,
     disturbance: &impl Disturbance,
 ) -> Written {
-    let outbox =
-        Outbox::open_with(&bed.pool, OutboxConfig::named(bed.names.clone())).await.unwrap();
-    let relayed =
-        OutboxConfig { waker: outbox.waker().clone(), ..OutboxConfig::named(bed.names.clone()) };
-    let relayed = Outbox::open_with(relay_pool, relayed).await.unwrap();
     let stop = CancellationToken::new();
-    let relays: Vec<_> = [relay(&relayed, target).await, relay(&relayed, target).await]
+    let watch = Watch::default();
+    let relay = async || {
+        let publisher = watch.over(outbox::connect_publisher(&target.url).await.unwrap());
+        let store = Arc::new(relays.store().await);
+        let relay = Relay::builder(store, publisher).waker(service.waker());
+        relay.observer(Arc::new(watch.clone())).build().unwrap()
+    };
+    let relays: Vec<_> = [relay().await, relay().await]
         .into_iter()
         .map(|relay| {
             let stop = stop.clone();
@@ -118,12 +122,12 @@ pub(crate) async fn run<DB: Database>(
 
     let ledger = Ledger::default();
     let writers = (0..WRITERS)
-        .map(|writer| write(&outbox, &bed.pool, &ledger, load, writer, &target.topic, disturbance));
+        .map(|writer| write(service, &ledger, load, writer, &target.topic, disturbance));
     tokio::select! {
         _ = futures::future::join_all(writers) => {}
         () = disturbance.go_on() => unreachable!("it goes on until it is dropped"),
     }
-    let store = outbox.store().await.unwrap();
+    let store = service.store().await;
     let patience = Instant::now() + Duration::from_mins(3);
     while store.stats().await.unwrap().depth > 0 && Instant::now() < patience {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -135,13 +139,7 @@ pub(crate) async fn run<DB: Database>(
 
     let stats = store.stats().await.unwrap();
     let (history, keys) = (ledger.history.into_inner(), ledger.keys.into_inner());
-    Written { load, history: history.unwrap(), keys: keys.unwrap(), stats }
-}
-
-async fn relay<DB: Database>(outbox: &Outbox<DB>, target: &Target) -> Relay {
-    let publisher = outbox::connect_publisher(&target.url).await.unwrap();
-    let store = Arc::new(outbox.store().await.unwrap());
-    Relay::builder(store, publisher).waker(outbox.waker()).build().unwrap()
+    Written { load, history: history.unwrap(), keys: keys.unwrap(), stats, watch }
 }
 
 /// What the writers know.
@@ -152,9 +150,8 @@ struct Ledger {
     committed: AtomicU64,
 }
 
-async fn write<DB: Database>(
-    outbox: &Outbox<DB>,
-    pool: &Pool<DB>,
+async fn write(
+    service: &impl Service,
     ledger: &Ledger,
     load: Load,
     writer: u64,
@@ -165,23 +162,23 @@ async fn write<DB: Database>(
     for number in (writer..load.transactions).step_by(usize::try_from(WRITERS).unwrap()) {
         // A key belongs to one writer, so that the order of its commits is known from outside.
         let key = format!("key-{writer}-{}", number % load.keys);
-        let mut tx = outbox.begin(pool).await.unwrap();
-        for event in 0..load.messages_each {
-            let message = Message::json(topic, &(number, event)).key(&key).build().unwrap();
-            history().inserting(number, &message);
-            tx.emit(message).unwrap();
+        let message = |event| Message::json(topic, &(number, event)).key(&key).build().unwrap();
+        let messages: Vec<_> = (0..load.messages_each).map(message).collect();
+        for message in &messages {
+            history().inserting(number, message);
         }
+        let commits = !load.rolls_back(number);
+        service.transact(messages, commits).await;
         let ends =
             |count: fn(&mut Ends)| count(ledger.keys.lock().unwrap().entry(key).or_default());
-        if load.rolls_back(number) {
-            tx.rollback().await.unwrap();
-            history().rolled_back(number);
-            ends(|ends| ends.rolled_back += 1);
-        } else {
-            tx.commit().await.unwrap();
+        if commits {
             history().committed(number);
             ends(|ends| ends.committed += 1);
-            disturbance.committed(ledger.committed.fetch_add(1, Ordering::Relaxed) + 1);
+            let committed = ledger.committed.fetch_add(1, Ordering::Relaxed) + 1;
+            disturbance.committed(committed).await;
+        } else {
+            history().rolled_back(number);
+            ends(|ends| ends.rolled_back += 1);
         }
     }
 }

@@ -12,12 +12,14 @@ fn refused(url: &str) -> String {
 fn what_is_wrong_with_a_url_is_said_and_no_secret() {
     for (url, problem) in [
         ("postgres://u:canary@h/d?pasword=canary", "it has a parameter other than"),
-        ("postgres://u:canary@h:canary/d", "the database driver doesn't understand it"),
+        ("postgres://u:canary@h:canary/d", "a port is no number between 1 and 65535"),
+        ("mysql://u:canary@h:70000/d", "a port is no number between 1 and 65535"),
         ("postgres://u:canary@h/d?sslmode=canary", "the database driver doesn't understand it"),
         ("mysql://u:canary@h/d?outbox_table=canary", "there are only `outbox_prefix`"),
         ("mysql://u:canary@h/d?sslmode=canary", "the database driver doesn't understand it"),
         ("sqlite:a.db?canary=canary", "the database driver doesn't understand it"),
         ("sqlite:a.db?outbox_prefix=Bad-Name", "is no valid name"),
+        ("sqlite:a.db?outbox_schema=canary", "SQLite has no schemas"),
         ("oracle://u:canary@h/d", "`oracle:` names no store"),
         ("canary", "it has no scheme"),
     ] {
@@ -59,6 +61,18 @@ fn a_url_shows_itself_without_its_secrets() {
     let url: StoreUrl = "postgres://canary:canary@h:1/d?password=canary".parse().unwrap();
     assert_eq!(url.to_string(), "postgres://h:1/d");
     assert!(!format!("{url:?}").contains("canary"));
+}
+
+#[test]
+fn a_url_says_which_outbox_it_means() {
+    for (query, outbox) in [
+        ("", "outbox"),
+        ("?outbox_prefix=events", "events"),
+        ("?outbox_prefix=events&outbox_schema=billing", "billing.events"),
+    ] {
+        let url: StoreUrl = format!("postgres://h/d{query}").parse().unwrap();
+        assert_eq!(url.outbox(), outbox);
+    }
 }
 
 #[tokio::test]
@@ -106,6 +120,9 @@ async fn publishers_say_what_is_wrong() {
     assert_eq!(unknown.to_string(), "`pigeon:` names no publisher");
     let known = "use one of `kafka:`, `nats:`, `amqp:`, `sqs:`, `redis:`, `stdout:`, `file:`";
     assert_eq!(unknown.remedy(), known);
+    let unread = outbox::connect_tail("file:events", "t").await.err().unwrap();
+    assert_eq!(unread.to_string(), "`file:` names no broker");
+    assert_eq!(unread.remedy(), "use one of `kafka:`, `nats:`, `amqp:`, `sqs:`, `redis:`");
     let option = error("file:/tmp/x?fsync=canary").await.to_string();
     assert!(option.contains("`file:` has no option `fsync`"), "{option}");
     assert!(!option.contains("canary"));

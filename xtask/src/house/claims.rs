@@ -22,17 +22,26 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for document in DOCUMENTS {
         let text = fs::read_to_string(process::workspace().join(document)).unwrap_or_default();
-        let complaint = |name| format!("{document} names `{name}`, which is no function");
+        let complaint = |name| format!("{document} names `{name}`, which is no test");
         complaints.extend(missing(&text, &functions).into_iter().map(complaint));
     }
     complaints
 }
 
 fn functions(sources: &[Source]) -> BTreeSet<&str> {
-    let lines = sources.iter().flat_map(|source| source.text.lines());
+    let lines = sources.iter().flat_map(tests);
     lines
         .filter_map(|line| line.split_once("fn ")?.1.split(|c: char| !is_of_name(c)).next())
         .collect()
+}
+
+/// The lines in which tests stand: of test programs and of the suites, and of other files what
+/// comes after the code.
+fn tests(source: &Source) -> impl Iterator<Item = &str> {
+    let path = source.path.to_string_lossy();
+    let all = path.contains("/tests/") || path.contains("outbox-testkit/src/");
+    let is_code = move |line: &&str| !all && !line.trim().starts_with("#[cfg(test)]");
+    source.text.lines().skip_while(is_code)
 }
 
 /// Names in backticks of three words or more; `…` at an end stands for the rest.
@@ -57,6 +66,14 @@ fn is_of_name(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_tests_count() {
+        let code = "fn a_name_of_code() {}\n#[cfg(test)]\nfn a_name_of_a_test() {}";
+        let file = |path: &str| Source { path: path.into(), text: code.into() };
+        assert_eq!(functions(&[file("core/src/lane.rs")]), ["a_name_of_a_test"].into());
+        assert_eq!(functions(&[file("core/tests/it/lane.rs")]).len(), 2);
+    }
 
     #[test]
     fn a_name_of_nothing_is_seen() {

@@ -28,9 +28,10 @@ pub(super) fn check(crates: &[Crate]) -> Vec<String> {
     complaints
 }
 
-/// An ORM that stands on another: SeaORM is sqlx underneath, and its relay's connections are sqlx's,
-/// so that their SQL plumbing is there once.
-const STANDS_ON: [(&str, &str); 1] = [("outbox-seaorm", "outbox-sqlx")];
+/// What stands on an adapter. SeaORM is sqlx underneath, and its relay's connections are sqlx's, so
+/// that their SQL plumbing is there once. The testkit makes temporary outboxes, with a feature.
+const STANDS_ON: [(&str, &str); 2] =
+    [("outbox-seaorm", "outbox-sqlx"), ("outbox-testkit", "outbox-sqlx")];
 
 /// The core must build for those who want neither a database nor a broker.
 pub(super) fn check_core(workspace: &Workspace) -> Vec<String> {

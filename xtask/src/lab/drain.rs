@@ -38,7 +38,7 @@ pub(crate) struct DrainArgs {
 }
 
 pub(crate) async fn run(args: &DrainArgs) -> Result<()> {
-    let all = [Target::Sqlite, Target::Postgres, Target::PostgresNewest, Target::Mariadb];
+    let all = Target::ALL;
     let chosen = if args.databases.is_empty() { &all[..] } else { &args.databases };
     println!(
         "draining {} messages of {} bytes, {} keys, {} rounds",

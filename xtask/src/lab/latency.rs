@@ -29,8 +29,7 @@ pub(crate) struct LatencyArgs {
 }
 
 pub(crate) async fn run(args: &LatencyArgs) -> Result<()> {
-    let all = [Target::Sqlite, Target::Postgres, Target::PostgresNewest, Target::Mariadb];
-    let chosen = if args.databases.is_empty() { &all[..] } else { &args.databases };
+    let chosen = if args.databases.is_empty() { &Target::ALL[..] } else { &args.databases };
     println!(
         "{:<14} {:>14} {:>14} {:>10} {:>18}",
         "database", "median ms", "99 % ms", "idle CPU", "idle statements/s"

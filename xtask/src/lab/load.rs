@@ -25,7 +25,12 @@ const CHUNK: u64 = 5000;
 impl Load<'_> {
     /// New ones: some brokers drop those whose ids they have seen.
     pub(super) fn messages(&self) -> Result<Vec<Arc<Message>>> {
-        Ok(self.range(0, self.messages)?.into_iter().map(Arc::new).collect())
+        Ok(self.fresh()?.into_iter().map(Arc::new).collect())
+    }
+
+    /// The same, for who enqueues them.
+    pub(super) fn fresh(&self) -> Result<Vec<Message>> {
+        self.range(0, self.messages)
     }
 
     /// Commits new ones.

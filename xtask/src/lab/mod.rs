@@ -4,6 +4,7 @@ mod bare;
 mod brokers;
 mod counting;
 mod drain;
+mod enqueue;
 mod figures;
 mod latency;
 mod load;
@@ -11,6 +12,7 @@ mod memory;
 mod publish;
 mod relay;
 mod relaying;
+mod shop;
 mod simulate;
 mod target;
 
@@ -29,6 +31,8 @@ pub(crate) struct BenchArgs {
 enum Bench {
     /// How fast a relay empties an outbox into a publisher that does nothing.
     Drain(drain::DrainArgs),
+    /// What an outbox costs the transactions that use it, per ORM and database.
+    Enqueue(enqueue::EnqueueArgs),
     /// From commit to publish in one process, and what an idle relay costs.
     Latency(latency::LatencyArgs),
     /// How fast each adapter publishes, against the same client without it.
@@ -41,6 +45,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match &args.bench {
         Bench::Drain(args) => runtime.block_on(drain::run(args)),
+        Bench::Enqueue(args) => runtime.block_on(enqueue::run(args)),
         Bench::Latency(args) => runtime.block_on(latency::run(args)),
         Bench::Publish(args) => runtime.block_on(publish::run(args)),
         Bench::Relay(args) => runtime.block_on(relay::run(args)),

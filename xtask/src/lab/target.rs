@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use outbox_core::{Admin, Message, Store};
-use outbox_sql::{Identifier, Names, SqlStore, StoreConfig};
+use outbox_sql::{Driver as _, Identifier, Names, Session as _, SqlStore, StoreConfig};
 use outbox_sqlx::{Database, Outbox, OutboxConfig, SqlxDriver};
 use sqlx::pool::PoolOptions;
 use sqlx::{MySql, Pool, Postgres, Sqlite};
@@ -22,6 +22,9 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Sqlite, Self::Postgres, Self::PostgresNewest, Self::Mariadb];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
@@ -71,6 +74,15 @@ pub(super) trait Subject: Send + Sync {
     /// Commits messages.
     async fn enqueue(&self, messages: &[Message]) -> Result<()>;
 
+    /// Where it is, as sqlx takes it.
+    fn url(&self) -> &str;
+
+    /// The outbox's.
+    fn names(&self) -> &Names;
+
+    /// Executes statements that need no values.
+    async fn execute(&self, text: &str) -> Result<()>;
+
     /// Wakes this process's relays on commit.
     fn waker(&self) -> &outbox_core::Waker;
 
@@ -79,6 +91,7 @@ pub(super) trait Subject: Send + Sync {
 }
 
 struct Prepared<DB: Database> {
+    url: String,
     pool: Pool<DB>,
     outbox: Outbox<DB>,
     names: Names,
@@ -94,7 +107,7 @@ impl<DB: Database> Prepared<DB> {
         let config = OutboxConfig::named(names.clone());
         Outbox::migrate_with(&pool, &config).await?;
         let outbox = Outbox::open_with(&pool, config).await?;
-        Ok(Self { pool, outbox, names, _directory: directory })
+        Ok(Self { url: url.to_owned(), pool, outbox, names, _directory: directory })
     }
 }
 
@@ -106,6 +119,18 @@ impl<DB: Database> Subject for Prepared<DB> {
             transaction.emit(message.clone())?;
         }
         Ok(transaction.commit().await?)
+    }
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn names(&self) -> &Names {
+        &self.names
+    }
+
+    async fn execute(&self, text: &str) -> Result<()> {
+        Ok(SqlxDriver::like(&self.pool).connect().await?.run(text).await?)
     }
 
     fn waker(&self) -> &outbox_core::Waker {

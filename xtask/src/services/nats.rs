@@ -9,9 +9,12 @@ use super::daemon::Home;
 use super::{Service, ask, install};
 use crate::process;
 
-/// Debian 12's own, 2.9.
+/// Debian 12's own.
 pub(super) const OLDEST: Nats =
     Nats { name: "nats", port: 14222, variable: "OUTBOX_TEST_NATS", source: Source::Debian };
+
+/// Another on the path would be neither the oldest nor noticed.
+const DEBIANS: &str = "2.9.";
 
 /// Built from its Go module: Debian doesn't have it.
 pub(super) const NEWEST: Nats = Nats {
@@ -59,7 +62,7 @@ impl Service for Nats {
 
     fn ask(&self) -> Result<()> {
         let version = match self.source {
-            Source::Debian => "\"version\":\"2.".to_owned(),
+            Source::Debian => format!("\"version\":\"{DEBIANS}"),
             Source::Go { version } => format!("\"version\":\"{version}\""),
         };
         ask::tcp(self.port, QUESTION, &[version.as_bytes(), b"MSG answer 1 ", b"\"limits\":"])
@@ -95,5 +98,36 @@ impl Nats {
                 Some(home.path(version).join(PROGRAM)).filter(|path| path.is_file())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Result, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    /// Whatever began with `2.` counted as the oldest.
+    #[test]
+    fn another_version_is_another_service() -> Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let versions = ["2.9.10", "2.15.2"];
+        let server = thread::spawn(move || -> Result<()> {
+            for version in [versions, versions].as_flattened() {
+                let (mut stream, _) = listener.accept()?;
+                write!(stream, "INFO {{\"version\":\"{version}\"}}\r\n")?;
+                stream.read_exact(&mut [0; QUESTION.len()])?;
+                stream.write_all(b"MSG answer 1 20\r\n{\"limits\":{}}\r\n")?;
+            }
+            Ok(())
+        });
+        let oldest = Nats { port, ..OLDEST };
+        let newest = Nats { port, ..NEWEST };
+        let answers = [&oldest, &oldest, &newest, &newest].map(|nats| nats.ask().is_ok());
+        assert_eq!(answers, [true, false, false, true]);
+        server.join().expect("the server is there to the end")
     }
 }

@@ -1,5 +1,5 @@
-//! Programs that tests run beside the servers: some with a wrong clock, some as producers in other
-//! languages.
+//! Programs that tests run beside the servers: with a wrong clock, with a disk that hesitates, as
+//! producers in other languages.
 
 use anyhow::Result;
 
@@ -18,6 +18,7 @@ pub(super) fn ready() -> Result<String> {
         ("node", "nodejs"),
         ("python3", "python3"),
         ("sqlite3", "sqlite3"),
+        ("strace", "strace"),
         // The libraries that synchronous Diesel links.
         ("pg_config", "libpq-dev"),
         ("mariadb_config", "libmariadb-dev"),

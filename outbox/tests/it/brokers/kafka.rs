@@ -12,7 +12,7 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use super::{Broker, Target, from_every_database};
+use super::{Broker, Target, from_every_store};
 
 struct Kafka {
     server: Server,
@@ -72,12 +72,12 @@ fn read(servers: &str, topic: &str) -> Vec<Uuid> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_from_every_database() {
-    from_every_database(Kafka { server: servers::kafka().await, options: "" }).await;
+async fn kafka_from_every_store() {
+    Box::pin(from_every_store(Kafka { server: servers::kafka().await, options: "" })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_transactions_from_every_database() {
+async fn kafka_transactions_from_every_store() {
     let options = "?transactional_id=outbox&transaction_timeout_ms=10000";
-    from_every_database(Kafka { server: servers::kafka().await, options }).await;
+    Box::pin(from_every_store(Kafka { server: servers::kafka().await, options })).await;
 }

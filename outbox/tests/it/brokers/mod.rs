@@ -1,4 +1,4 @@
-//! Every store with every broker, which is restarted in between.
+//! Every database and every ORM with every broker, which is restarted in between.
 
 mod kafka;
 mod nats;
@@ -6,18 +6,23 @@ mod rabbitmq;
 mod redis;
 mod sqs;
 
-use outbox::RelayConfig;
 use outbox_testkit::history::Bounds;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::databases;
-use crate::run::{Disturbance, Load, Target, run};
+use crate::run::{Calm, Disturbance, Load, Target, Written, run};
+use crate::service::{Diesel, SeaOrm, Service, Sqlx};
 
 /// 10,000 messages that are committed, and a fourth of that number which are not.
 const LOAD: Load = Load { transactions: 2500, messages_each: 5, keys: 125 };
 
-/// One server, to which all databases publish at the same time.
+const LITTLE: Load = Load { transactions: 250, messages_each: 4, keys: 5 };
+
+/// Databases by sqlx, and ORMs besides it.
+const STORES: u32 = 5;
+
+/// One server, to which all stores publish at the same time.
 trait Broker {
     /// A new destination.
     async fn target(&self) -> Target;
@@ -29,40 +34,75 @@ trait Broker {
     async fn arrived(&self, target: &Target) -> Vec<Uuid>;
 }
 
-async fn from_every_database(mut broker: impl Broker) {
-    let targets = [broker.target().await, broker.target().await, broker.target().await];
-    let (sqlite, postgres, mariadb) =
-        tokio::join!(databases::sqlite(), databases::postgres(), databases::mariadb());
-    let outage = Outage { ready: Semaphore::new(0) };
+/// From each database by sqlx, and from PostgreSQL by the other ORMs.
+async fn from_every_store(mut broker: impl Broker) {
+    calm(&broker).await;
+    let mut targets = Vec::new();
+    for _ in 0..STORES {
+        targets.push(broker.target().await);
+    }
+    let (sqlite, mariadb, postgres, by_diesel, by_sea_orm) = tokio::join!(
+        databases::sqlite(),
+        databases::mariadb(),
+        databases::postgres(),
+        databases::postgres(),
+        databases::postgres(),
+    );
+    let outage = Outage { ready: Semaphore::new(0), begun: Semaphore::new(0) };
     let restarted = async {
-        outage.ready.acquire_many(3).await.unwrap().forget();
+        outage.ready.acquire_many(STORES).await.unwrap().forget();
+        outage.begun.close();
         broker.restart().await;
     };
-    let (one, two, three, ()) = tokio::join!(
-        Box::pin(run(&sqlite, &sqlite.pool, &targets[0], LOAD, &outage)),
-        Box::pin(run(&postgres, &postgres.pool, &targets[1], LOAD, &outage)),
-        Box::pin(run(&mariadb, &mariadb.pool, &targets[2], LOAD, &outage)),
+    let (one, two, three, four, five, ()) = tokio::join!(
+        Box::pin(written(Sqlx::of(&sqlite).await, &targets[0], &outage)),
+        Box::pin(written(Sqlx::of(&mariadb).await, &targets[1], &outage)),
+        Box::pin(written(Sqlx::of(&postgres).await, &targets[2], &outage)),
+        Box::pin(written(Diesel::of(&by_diesel).await, &targets[3], &outage)),
+        Box::pin(written(SeaOrm::of(&by_sea_orm).await, &targets[4], &outage)),
         restarted,
     );
-    // What the windows of both relays held.
-    let window = RelayConfig::default().window_messages as u64;
-    let bounds = Bounds { window, disturbances: 2, unknown: 0 };
-    for (target, written) in targets.iter().zip([one, two, three]) {
+    for (target, written) in targets.iter().zip([one, two, three, four, five]) {
+        assert!(written.watch.undelivered() > 0, "the outage was over before it was noticed");
+        let bounds = written.watch.bounds();
         written.judge(broker.arrived(target).await, bounds);
     }
-    postgres.remove().await;
     mariadb.remove().await;
+    for bed in [postgres, by_diesel, by_sea_orm] {
+        bed.remove().await;
+    }
 }
 
-/// Begins when each database has written a fourth.
+/// A relay that meets no fault sends nothing twice.
+async fn calm(broker: &impl Broker) {
+    let (target, bed) = (broker.target().await, databases::postgres().await);
+    let service = Sqlx::of(&bed).await;
+    let written = run(&service, &service, &target, LITTLE, &Calm).await;
+    written.judge(broker.arrived(&target).await, Bounds::NO_FAULTS);
+    bed.remove().await;
+}
+
+async fn written(service: impl Service, target: &Target, outage: &Outage) -> Written {
+    run(&service, &service, target, LOAD, outage).await
+}
+
+/// Begins when each store has written a fourth. Its writers wait for that: the rest they write
+/// while the broker is down, so that no relay misses it.
 struct Outage {
     ready: Semaphore,
+    /// Closed when it begins.
+    begun: Semaphore,
 }
 
 impl Disturbance for Outage {
-    fn committed(&self, transactions: u64) {
-        if transactions == LOAD.committed() / 4 {
+    async fn committed(&self, transactions: u64) {
+        let fourth = LOAD.committed() / 4;
+        if transactions == fourth {
             self.ready.add_permits(1);
+        }
+        if transactions >= fourth {
+            let closed = self.begun.acquire().await;
+            closed.expect_err("it has no permits");
         }
     }
 }

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use outbox_testkit::servers::{self, Server};
 use uuid::Uuid;
 
-use super::{Broker, Target, from_every_database};
+use super::{Broker, Target, from_every_store};
 
 struct Nats(Server);
 
@@ -43,6 +43,6 @@ impl Broker for Nats {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_from_every_database() {
-    from_every_database(Nats(servers::nats("").await)).await;
+async fn nats_from_every_store() {
+    Box::pin(from_every_store(Nats(servers::nats("").await))).await;
 }

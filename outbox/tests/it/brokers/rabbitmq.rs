@@ -7,7 +7,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use outbox_testkit::servers::{self, Server};
 use uuid::Uuid;
 
-use super::{Broker, Target, from_every_database};
+use super::{Broker, Target, from_every_store};
 
 struct RabbitMq(Server);
 
@@ -55,6 +55,6 @@ impl Broker for RabbitMq {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rabbitmq_from_every_database() {
-    from_every_database(RabbitMq(servers::rabbitmq("", "").await)).await;
+async fn rabbitmq_from_every_store() {
+    Box::pin(from_every_store(RabbitMq(servers::rabbitmq("", "").await))).await;
 }

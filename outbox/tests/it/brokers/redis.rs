@@ -7,7 +7,7 @@ use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
 use uuid::Uuid;
 
-use super::{Broker, Target, from_every_database};
+use super::{Broker, Target, from_every_store};
 
 /// It writes every command to its disk before it answers.
 struct Redis(Server);
@@ -41,6 +41,6 @@ impl Broker for Redis {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_from_every_database() {
-    from_every_database(Redis(servers::redis(&[]).await)).await;
+async fn redis_from_every_store() {
+    Box::pin(from_every_store(Redis(servers::redis(&[]).await))).await;
 }

@@ -10,7 +10,7 @@ use outbox_testkit::faults::Proxy;
 use outbox_testkit::servers::{self, Server};
 use uuid::Uuid;
 
-use super::{Broker, Target, from_every_database};
+use super::{Broker, Target, from_every_store};
 
 /// LocalStack keeps its queues in memory, so that it can't be restarted: it can't be reached for a
 /// while instead, and what is under way then is cut off.
@@ -66,7 +66,7 @@ fn id(message: &Message) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqs_from_every_database() {
+async fn sqs_from_every_store() {
     let server = servers::sqs().await;
     let proxy = Proxy::start(server.address()).unwrap();
     let config = aws_sdk_sqs::Config::builder()
@@ -76,5 +76,5 @@ async fn sqs_from_every_database() {
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .endpoint_url(format!("http://{}", server.address()));
     let client = Client::from_conf(config.build());
-    from_every_database(Sqs { server, proxy, client }).await;
+    Box::pin(from_every_store(Sqs { server, proxy, client })).await;
 }
