@@ -3,6 +3,7 @@
 //! feature `servers`, real servers that a test may kill. For the tests of a service that has an outbox
 //! there is [`service`].
 
+pub mod adapter;
 pub mod faults;
 pub mod history;
 pub mod memory;

@@ -7,14 +7,12 @@ use diesel::connection::{LoadConnection, SimpleConnection};
 use diesel::{Connection as _, MysqlConnection, PgConnection, SqliteConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection};
-use outbox_core::{
-    FetchRequest, LeaseRequest, Message, Partition, PartitionRead, RelayId, RowRef, Seq,
-    SettleRequest, Store as _, StoredRow,
-};
+use outbox_core::{SettleRequest, Store as _, StoredRow};
 use outbox_diesel::{
     Database, DieselDriver, FromUrl, Identifier, Names, Outbox, OutboxConfig, Store, sync,
 };
 use outbox_sql::{Driver as _, Session as _, Statement, Type, Value};
+pub(crate) use outbox_testkit::adapter::{fetch_all, lease_request, message, relay, row_ref};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -235,37 +233,4 @@ impl<C: Kind> Drop for Bed<C> {
 #[expect(clippy::disallowed_methods, reason = "it stands for a service that blocks its thread")]
 pub(crate) fn sleep(time: Duration) {
     std::thread::sleep(time);
-}
-
-pub(crate) fn message(key: &str) -> Message {
-    Message::bytes("orders", format!("payload of {key}")).key(key).build().unwrap()
-}
-
-pub(crate) fn relay() -> RelayId {
-    RelayId(Uuid::now_v7())
-}
-
-pub(crate) fn lease_request(relay: RelayId, take: &[u16]) -> LeaseRequest {
-    LeaseRequest {
-        relay,
-        ttl: Duration::from_secs(30),
-        take: take.iter().copied().map(Partition).collect(),
-        release: vec![],
-        sick: false,
-        leaving: false,
-    }
-}
-
-pub(crate) fn fetch_all() -> FetchRequest {
-    let read = |number| PartitionRead {
-        partition: Partition(number),
-        after: Seq::START,
-        limit: 100_000,
-        bytes: u64::MAX,
-    };
-    FetchRequest { reads: (0..4).map(read).collect(), horizon: Seq::START, look_limit: 1000 }
-}
-
-pub(crate) fn row_ref(row: &StoredRow) -> RowRef {
-    RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
 }

@@ -4,11 +4,9 @@ use std::env;
 use std::path::Path;
 use std::time::Duration;
 
-use outbox_core::{
-    FetchRequest, LeaseRequest, Message, Partition, PartitionRead, RelayId, RowRef, Seq,
-    SettleRequest, Store as _, StoredRow,
-};
+use outbox_core::{Message, SettleRequest, Store as _, StoredRow};
 use outbox_seaorm::{Identifier, Names, Outbox, OutboxConfig, Store};
+pub(crate) use outbox_testkit::adapter::{fetch_all, keys, lease_request, message, relay, row_ref};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement,
 };
@@ -261,41 +259,4 @@ pub(crate) async fn number<C: ConnectionTrait>(connection: &C, sql: &str) -> i64
     let statement = Statement::from_string(connection.get_database_backend(), sql);
     let row = connection.query_one_raw(statement).await.unwrap().unwrap();
     row.try_get_by_index(0).unwrap()
-}
-
-pub(crate) fn message(key: &str) -> Message {
-    Message::bytes("orders", format!("payload of {key}")).key(key).build().unwrap()
-}
-
-pub(crate) fn relay() -> RelayId {
-    RelayId(Uuid::now_v7())
-}
-
-pub(crate) fn lease_request(relay: RelayId, take: &[u16]) -> LeaseRequest {
-    LeaseRequest {
-        relay,
-        ttl: Duration::from_secs(30),
-        take: take.iter().copied().map(Partition).collect(),
-        release: vec![],
-        sick: false,
-        leaving: false,
-    }
-}
-
-pub(crate) fn fetch_all() -> FetchRequest {
-    let read = |number| PartitionRead {
-        partition: Partition(number),
-        after: Seq::START,
-        limit: 100_000,
-        bytes: u64::MAX,
-    };
-    FetchRequest { reads: (0..4).map(read).collect(), horizon: Seq::START, look_limit: 1000 }
-}
-
-pub(crate) fn row_ref(row: &StoredRow) -> RowRef {
-    RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
-}
-
-pub(crate) fn keys(rows: &[StoredRow]) -> Vec<String> {
-    rows.iter().map(|row| row.message.key().unwrap_or("").to_owned()).collect()
 }

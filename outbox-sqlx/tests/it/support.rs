@@ -4,10 +4,11 @@ use std::env;
 use std::time::Duration;
 
 use outbox_core::{
-    Epoch, Fate, FetchRequest, LeaseReport, LeaseRequest, Message, Partition, PartitionRead,
-    Reason, RelayId, RowRef, Seq, SettleReport, SettleRequest, Store as _, StoredRow, Verdict,
+    Epoch, Fate, LeaseReport, Message, Reason, RelayId, SettleReport, SettleRequest, Store as _,
+    StoredRow, Verdict,
 };
 use outbox_sqlx::{Database, Identifier, Names, Outbox, OutboxConfig, Store, StoreConfig};
+pub(crate) use outbox_testkit::adapter::{fetch_all, keys, lease_request, message, relay, row_ref};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -267,39 +268,6 @@ pub(crate) fn table<DB: Kind>(names: &Names, suffix: &str) -> String {
     }
 }
 
-pub(crate) fn message(key: &str) -> Message {
-    Message::bytes("orders", format!("payload of {key}")).key(key).build().unwrap()
-}
-
-pub(crate) fn relay() -> RelayId {
-    RelayId(Uuid::now_v7())
-}
-
-pub(crate) fn lease_request(relay: RelayId, take: &[u16]) -> LeaseRequest {
-    LeaseRequest {
-        relay,
-        ttl: Duration::from_secs(30),
-        take: take.iter().copied().map(Partition).collect(),
-        release: vec![],
-        sick: false,
-        leaving: false,
-    }
-}
-
-pub(crate) fn fetch_all() -> FetchRequest {
-    let read = |number| PartitionRead {
-        partition: Partition(number),
-        after: Seq::START,
-        limit: 100_000,
-        bytes: u64::MAX,
-    };
-    FetchRequest { reads: (0..4).map(read).collect(), horizon: Seq::START, look_limit: 1000 }
-}
-
-pub(crate) fn row_ref(row: &StoredRow) -> RowRef {
-    RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
-}
-
 pub(crate) fn verdict(row: &StoredRow, epoch: Epoch, attempts: u32, fate: Fate) -> Verdict {
     Verdict { row: row_ref(row), epoch, attempts, error: Reason::new("it failed"), fate }
 }
@@ -307,8 +275,4 @@ pub(crate) fn verdict(row: &StoredRow, epoch: Epoch, attempts: u32, fate: Fate) 
 /// The epoch of the lease on `row`'s partition.
 pub(crate) fn epoch(report: &LeaseReport, row: &StoredRow) -> Epoch {
     report.leases[usize::from(row.partition.0)].epoch
-}
-
-pub(crate) fn keys(rows: &[StoredRow]) -> Vec<String> {
-    rows.iter().map(|row| row.message.key().unwrap_or("").to_owned()).collect()
 }

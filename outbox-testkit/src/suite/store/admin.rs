@@ -5,7 +5,8 @@ use std::time::Duration;
 use outbox_core::{DeadFilter, Fate, Message, Partition};
 
 use super::Fixture;
-use super::fixture::{ALL, LONG, SHORT, ids, ids_of, message, messages, reference, verdict};
+use super::fixture::{ALL, LONG, SHORT, ids, ids_of, message, messages, verdict};
+use crate::adapter::row_ref;
 
 pub async fn stats_count_what_is_pending_and_dead(outbox: &Fixture) {
     let empty = outbox.admin.stats().await.unwrap();
@@ -13,7 +14,7 @@ pub async fn stats_count_what_is_pending_and_dead(outbox: &Fixture) {
     outbox.bury(&message("k"), "dead").await;
     let (first, second) = (outbox.key_in(Partition(0)), outbox.key_in(Partition(2)));
     let rows = outbox.rows_of(&[messages(&first, 3), messages(&second, 2)].concat()).await;
-    outbox.deliver(&[reference(&rows[0])]).await;
+    outbox.deliver(&[row_ref(&rows[0])]).await;
     let stats = outbox.admin.stats().await.unwrap();
     assert_eq!((stats.depth, stats.dead), (4, 1));
     assert!(stats.partitions.iter().map(|stats| stats.partition).eq(outbox.partitions()));
@@ -28,7 +29,7 @@ pub async fn stats_tell_the_age_of_the_oldest(outbox: &Fixture) {
     outbox.enqueue(&[message("new")]).await;
     let age = outbox.admin.stats().await.unwrap().oldest_age.expect("there is an oldest");
     assert!(age >= SHORT / 2, "{age:?}");
-    outbox.deliver(&[reference(&old[0])]).await;
+    outbox.deliver(&[row_ref(&old[0])]).await;
     let next = outbox.admin.stats().await.unwrap().oldest_age.expect("there is another");
     assert!(next < age + SHORT, "{next:?} after {age:?}");
 }

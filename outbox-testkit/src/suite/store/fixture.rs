@@ -11,6 +11,7 @@ use outbox_core::{
 use uuid::Uuid;
 
 use super::StoreHarness;
+use crate::adapter::row_ref;
 
 /// Holds throughout a test.
 pub(super) const LONG: Duration = Duration::from_mins(1);
@@ -207,10 +208,6 @@ pub(super) fn read(partition: Partition, after: Seq) -> PartitionRead {
     PartitionRead { partition, after, limit: ALL, bytes: u64::MAX }
 }
 
-pub(super) fn reference(row: &StoredRow) -> RowRef {
-    RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
-}
-
 pub(super) fn verdict(
     row: &StoredRow,
     epoch: Epoch,
@@ -218,7 +215,7 @@ pub(super) fn verdict(
     fate: Fate,
     error: &str,
 ) -> Verdict {
-    Verdict { row: reference(row), epoch, attempts, error: Reason::new(error), fate }
+    Verdict { row: row_ref(row), epoch, attempts, error: Reason::new(error), fate }
 }
 
 pub(super) fn seqs(rows: &[StoredRow]) -> Vec<Seq> {

@@ -4,11 +4,12 @@ use outbox_core::{Partition, RowRef, Seq};
 use uuid::Uuid;
 
 use super::Fixture;
-use super::fixture::{ids, message, messages, reference};
+use super::fixture::{ids, message, messages};
+use crate::adapter::row_ref;
 
 pub async fn a_delivered_row_is_removed(outbox: &Fixture) {
     let rows = outbox.rows_of(&messages("k", 3)).await;
-    outbox.deliver(&[reference(&rows[1])]).await;
+    outbox.deliver(&[row_ref(&rows[1])]).await;
     let left = [rows[0].message.id(), rows[2].message.id()];
     assert_eq!(ids(&outbox.pending().await), left);
     assert_eq!(outbox.dead().await, [], "it is no dead letter");
@@ -16,7 +17,7 @@ pub async fn a_delivered_row_is_removed(outbox: &Fixture) {
 
 pub async fn only_the_row_of_that_id_and_partition_is_removed(outbox: &Fixture) {
     let rows = outbox.rows_of(&messages("k", 2)).await;
-    let row = reference(&rows[0]);
+    let row = row_ref(&rows[0]);
     let elsewhere = Partition((row.partition.0 + 1) % outbox.store.partitions());
     let wrong = [
         RowRef { id: Uuid::now_v7(), ..row },
@@ -27,7 +28,7 @@ pub async fn only_the_row_of_that_id_and_partition_is_removed(outbox: &Fixture) 
     outbox.deliver(&wrong).await;
     assert_eq!(outbox.pending().await, rows);
     // Beside a right one, too.
-    outbox.deliver(&[wrong[0], reference(&rows[1]), wrong[3]]).await;
+    outbox.deliver(&[wrong[0], row_ref(&rows[1]), wrong[3]]).await;
     assert_eq!(outbox.pending().await, rows[..1]);
 }
 
@@ -35,13 +36,13 @@ pub async fn delivered_needs_no_lease(outbox: &Fixture) {
     let rows = outbox.rows_of(&[message("k")]).await;
     let owner = outbox.relay().await;
     owner.take(rows[0].partition, super::fixture::LONG).await;
-    outbox.relay().await.deliver(&[reference(&rows[0])]).await;
+    outbox.relay().await.deliver(&[row_ref(&rows[0])]).await;
     assert_eq!(outbox.pending().await, [], "a fact, whoever reports it");
 }
 
 pub async fn delivered_twice_is_no_error(outbox: &Fixture) {
     let rows = outbox.rows_of(&messages("k", 2)).await;
-    let row = reference(&rows[0]);
+    let row = row_ref(&rows[0]);
     outbox.deliver(&[row, row]).await;
     outbox.deliver(&[row]).await;
     assert_eq!(outbox.pending().await, rows[1..]);
@@ -50,7 +51,7 @@ pub async fn delivered_twice_is_no_error(outbox: &Fixture) {
 pub async fn a_thousand_are_settled_at_once(outbox: &Fixture) {
     let sent: Vec<_> = (0..1_001).map(|n| message(&format!("key-{n}"))).collect();
     let rows = outbox.rows_of(&sent).await;
-    let delivered: Vec<_> = rows[1..].iter().map(reference).collect();
+    let delivered: Vec<_> = rows[1..].iter().map(row_ref).collect();
     outbox.deliver(&delivered).await;
     assert_eq!(outbox.pending().await, rows[..1]);
 }

@@ -6,7 +6,8 @@ use outbox_core::{Epoch, Fate, LeaseRequest, Reason, RowRef, StoredRow, VerdictA
 use uuid::Uuid;
 
 use super::Fixture;
-use super::fixture::{LONG, Relay, SHORT, message, messages, reference, verdict};
+use super::fixture::{LONG, Relay, SHORT, message, messages, verdict};
+use crate::adapter::row_ref;
 
 pub async fn a_retry_comes_back_with_its_delay(outbox: &Fixture) {
     let (owner, epoch, row) = owned(outbox).await;
@@ -48,7 +49,7 @@ pub async fn the_dead_are_moved_with_their_reason(outbox: &Fixture) {
 
 pub async fn a_row_that_has_gone_is_told_apart(outbox: &Fixture) {
     let (owner, epoch, row) = owned(outbox).await;
-    outbox.deliver(&[reference(&row)]).await;
+    outbox.deliver(&[row_ref(&row)]).await;
     for fate in [Fate::Retry(LONG), Fate::Dead] {
         let answer = owner.decide(verdict(&row, epoch, 1, fate, "late")).await;
         assert_eq!(answer, VerdictAnswer::Gone);
@@ -109,7 +110,7 @@ pub async fn answers_come_in_the_order_of_the_verdicts(outbox: &Fixture) {
     let rows = outbox.rows_of(&sent).await;
     let owner = outbox.relay().await;
     let epoch = owner.take(rows[0].partition, LONG).await;
-    outbox.deliver(&[reference(&rows[3])]).await;
+    outbox.deliver(&[row_ref(&rows[3])]).await;
     let decide = |at: usize, fate| verdict(&rows[at], epoch, 1, fate, "reason");
     let verdicts = vec![
         decide(2, Fate::Dead),
@@ -123,7 +124,7 @@ pub async fn answers_come_in_the_order_of_the_verdicts(outbox: &Fixture) {
         VerdictAnswer::Gone,
         VerdictAnswer::Applied,
     ];
-    let report = owner.settle(vec![reference(&rows[4])], verdicts).await;
+    let report = owner.settle(vec![row_ref(&rows[4])], verdicts).await;
     assert_eq!(report.verdicts, expected);
     let pending = outbox.pending().await;
     let left: Vec<_> = pending.iter().map(|row| (row.seq, row.attempts)).collect();
