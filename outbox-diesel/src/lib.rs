@@ -11,6 +11,7 @@ mod sqlite;
 mod database;
 #[cfg(feature = "async")]
 mod driver;
+mod emit;
 #[cfg(feature = "async")]
 mod enqueue;
 mod error;
@@ -33,6 +34,7 @@ use outbox_sql::DriverError;
 pub use database::Database;
 #[cfg(feature = "async")]
 pub use driver::{DieselDriver, FromUrl};
+pub use emit::OutboxTransaction;
 #[cfg(feature = "async")]
 pub use enqueue::Outbox;
 #[cfg(feature = "async")]
@@ -44,7 +46,7 @@ pub use outbox_sql::{
 };
 pub use session::DieselSession;
 #[cfg(feature = "async")]
-pub use transaction::{OutboxTransaction, SendAsyncFnOnce};
+pub use transaction::SendAsyncFnOnce;
 
 /// The store of an [`Outbox`], for a relay.
 #[cfg(feature = "async")]

@@ -31,6 +31,6 @@ mod inbox;
 mod session;
 mod transaction;
 
+pub use crate::emit::OutboxTransaction;
 pub use enqueue::Outbox;
 pub use inbox::Inbox;
-pub use transaction::OutboxTransaction;

@@ -1,27 +1,17 @@
 //! A transaction that writes its messages and wakes the relay when it commits.
 
-use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::ops::{Deref, DerefMut};
 
 use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, TransactionManager};
-use outbox_core::{IntoMessage, Message};
-use outbox_sql::OpenOutbox;
 
 use crate::database::backend::Backend as _;
 use crate::error::driver_error;
-use crate::{BEGINNING, Database, DieselSession, ENDING, Error, Outbox, check_depth};
-
-/// A transaction of diesel-async's with an outbox. It dereferences to the connection: `&mut *tx`
-/// executes queries in it, as does `&mut tx`.
-pub struct OutboxTransaction<'t, C> {
-    connection: &'t mut C,
-    outbox: &'t OpenOutbox,
-    emitted: &'t mut Vec<Message>,
-}
+use crate::{
+    BEGINNING, Database, DieselSession, ENDING, Error, Outbox, OutboxTransaction, check_depth,
+};
 
 /// An asynchronous closure whose future can be sent to another thread.
 pub trait SendAsyncFnOnce<A, T>:
@@ -157,39 +147,5 @@ impl<C: AsyncConnection> Drop for Unfinished<'_, C> {
         if !self.finished {
             status(self.connection).set_in_error();
         }
-    }
-}
-
-impl<C> OutboxTransaction<'_, C> {
-    /// Makes and checks `message`, and keeps it until the transaction's end stores it with the
-    /// others, in one statement. After an error the transaction stays usable. What is enqueued
-    /// through the connection meanwhile comes before it: use one of the two for messages of one
-    /// key.
-    pub fn emit(&mut self, message: impl IntoMessage) -> Result<(), Error> {
-        self.emitted.push(self.outbox.message(message)?);
-        Ok(())
-    }
-}
-
-impl<C> Deref for OutboxTransaction<'_, C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        self.connection
-    }
-}
-
-impl<C> DerefMut for OutboxTransaction<'_, C> {
-    fn deref_mut(&mut self) -> &mut C {
-        self.connection
-    }
-}
-
-impl<C> fmt::Debug for OutboxTransaction<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutboxTransaction")
-            .field("outbox", &self.outbox)
-            .field("emitted", &self.emitted.len())
-            .finish_non_exhaustive()
     }
 }

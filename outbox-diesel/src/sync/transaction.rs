@@ -1,29 +1,17 @@
 //! A transaction that writes its messages and wakes the relay when it commits.
 
-use std::fmt;
 use std::num::NonZeroU32;
-use std::ops::{Deref, DerefMut};
 
 use diesel::connection::{
     LoadConnection, TransactionDepthChange, TransactionManager, TransactionManagerStatus,
 };
 use diesel::result::QueryResult;
-use outbox_core::{IntoMessage, Message};
-use outbox_sql::OpenOutbox;
 
 use super::Outbox;
 use super::session::{ready, session};
 use crate::database::backend::Backend as _;
 use crate::error::driver_error;
-use crate::{BEGINNING, Database, ENDING, Error, check_depth};
-
-/// A transaction of Diesel's with an outbox. It dereferences to the connection: `&mut *tx` executes
-/// queries in it.
-pub struct OutboxTransaction<'t, C> {
-    connection: &'t mut C,
-    outbox: &'t OpenOutbox,
-    emitted: &'t mut Vec<Message>,
-}
+use crate::{BEGINNING, Database, ENDING, Error, OutboxTransaction, check_depth};
 
 impl<DB: Database> Outbox<DB> {
     /// Runs `work` in a transaction; then stores what it emitted, commits, and wakes the relays of
@@ -115,38 +103,4 @@ pub(super) fn depth<C: LoadConnection<Backend: Database>>(
 ) -> Result<Option<NonZeroU32>, Error> {
     let depth = status(connection).transaction_depth();
     depth.map_err(|error| Error::database(context, driver_error::<C::Backend>(error, None)))
-}
-
-impl<C> OutboxTransaction<'_, C> {
-    /// Makes and checks `message`, and keeps it until the transaction's end stores it with the
-    /// others, in one statement. After an error the transaction stays usable. What is enqueued
-    /// through the connection meanwhile comes before it: use one of the two for messages of one
-    /// key.
-    pub fn emit(&mut self, message: impl IntoMessage) -> Result<(), Error> {
-        self.emitted.push(self.outbox.message(message)?);
-        Ok(())
-    }
-}
-
-impl<C> Deref for OutboxTransaction<'_, C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        self.connection
-    }
-}
-
-impl<C> DerefMut for OutboxTransaction<'_, C> {
-    fn deref_mut(&mut self) -> &mut C {
-        self.connection
-    }
-}
-
-impl<C> fmt::Debug for OutboxTransaction<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutboxTransaction")
-            .field("outbox", &self.outbox)
-            .field("emitted", &self.emitted.len())
-            .finish_non_exhaustive()
-    }
 }
