@@ -80,11 +80,7 @@ fn rows(
         sql.push(if index == 0 { "(" } else { ", (" });
         let partition = Partition::of_message(message, partitions).0;
         // One row that fails is enough.
-        if guarded && index == 0 {
-            sql.bind_in_transaction(partition).push(", ");
-        } else {
-            sql.bind(partition).push(", ");
-        }
+        sql.bind_guarded(partition, guarded && index == 0).push(", ");
         sql.bind(parts.id).push(", ").bind(Arc::clone(&parts.topic)).push(", ");
         sql.bind(key_value(dialect, parts.key.as_ref())).push(", ");
         sql.bind(Value::text(parts.message_type.as_ref())).push(", ");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::name::Tables;
 use crate::row::micros;
-use crate::statement::{Sql, outside_of_one};
+use crate::statement::Sql;
 use crate::{Dialect, DriverError, Error, Known, OpenOutbox, Session, Statement};
 
 /// Whether a message has come before.
@@ -59,10 +59,7 @@ impl OpenInbox {
             Ok(0) => Ok(Receipt::Duplicate),
             Ok(_) => Ok(Receipt::First),
             Err(error) if self.is_duplicate(&error) => Ok(Receipt::Duplicate),
-            Err(error) if self.outbox.knows_transactions() && outside_of_one(&error) => {
-                Err(Error::TransactionEnded)
-            }
-            Err(error) => Err(Error::database(RECEIVING, error)),
+            Err(error) => Err(self.outbox.write_error(RECEIVING, error)),
         }
     }
 
@@ -87,12 +84,10 @@ impl OpenInbox {
     fn insert(&self, consumer: &str, message_id: &str) -> Statement {
         let text = format!("INSERT INTO {} (consumer, message_id) VALUES (", self.tables.inbox);
         let mut sql = Sql::new(self.dialect(), text);
-        if self.outbox.knows_transactions() {
-            sql.bind_in_transaction(consumer);
-        } else {
-            sql.bind(consumer);
-        }
-        sql.push(", ").bind(message_id).push(")");
+        sql.bind_guarded(consumer, self.outbox.knows_transactions())
+            .push(", ")
+            .bind(message_id)
+            .push(")");
         if self.dialect() != Dialect::MySql {
             sql.push(" ON CONFLICT DO NOTHING");
         }

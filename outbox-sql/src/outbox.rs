@@ -8,8 +8,8 @@ use outbox_core::{IntoMessage, Limits, Message, Partition, StoreError, StoreErro
 use crate::enqueue::enqueue_statements;
 use crate::statement::outside_of_one;
 use crate::{
-    Dialect, Driver, Error, Info, Names, Probe, Session, SqlStore, StoreConfig, inspect,
-    inspect_on, migrate, migrate_on,
+    Dialect, Driver, DriverError, Error, Info, Names, Probe, Session, SqlStore, StoreConfig,
+    inspect, inspect_on, migrate, migrate_on,
 };
 
 /// Settings of an outbox.
@@ -166,12 +166,8 @@ impl OpenOutbox {
         self.check_open(session, known, ENQUEUEING).await?;
         let guarded = *knows_transactions;
         for statement in enqueue_statements(*dialect, names, *partitions, messages, guarded) {
-            match session.execute(&statement).await {
-                Err(error) if guarded && outside_of_one(&error) => {
-                    return Err(Error::TransactionEnded);
-                }
-                done => done.map_err(|error| Error::database(ENQUEUEING, error))?,
-            };
+            let done = session.execute(&statement).await;
+            done.map_err(|error| self.write_error(ENQUEUEING, error))?;
         }
         Ok(())
     }
@@ -192,7 +188,15 @@ impl OpenOutbox {
         ask(session, dialect, known, context).await
     }
 
-    /// MariaDB: statements can be [guarded](crate::statement::Sql::bind_in_transaction).
+    /// What it means that a statement failed which [`check_open`](Self::check_open) let through.
+    pub(crate) fn write_error(&self, context: &'static str, error: DriverError) -> Error {
+        if self.0.knows_transactions && outside_of_one(&error) {
+            return Error::TransactionEnded;
+        }
+        Error::database(context, error)
+    }
+
+    /// MariaDB: statements can be [guarded](crate::statement::Sql::bind_guarded).
     pub(crate) fn knows_transactions(&self) -> bool {
         self.0.knows_transactions
     }

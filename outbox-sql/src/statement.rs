@@ -157,9 +157,13 @@ impl Sql {
         self.push(")")
     }
 
-    /// Binds `value` so that MariaDB refuses the statement outside of a transaction, whatever the
-    /// `sql_mode`: it evaluates what gives too many rows there only (see [`outside_of_one`]).
-    pub(crate) fn bind_in_transaction(&mut self, value: impl Into<Value>) -> &mut Self {
+    /// Binds `value`; if `guarded`, so that MariaDB refuses the statement outside of a transaction,
+    /// whatever the `sql_mode`: it evaluates what gives too many rows there only (see
+    /// [`outside_of_one`]).
+    pub(crate) fn bind_guarded(&mut self, value: impl Into<Value>, guarded: bool) -> &mut Self {
+        if !guarded {
+            return self.bind(value);
+        }
         self.push("IF(@@in_transaction, ").bind(value).push(", (SELECT 1 UNION ALL SELECT 2))")
     }
 
@@ -168,7 +172,7 @@ impl Sql {
     }
 }
 
-/// Whether `error` says that a statement with [`Sql::bind_in_transaction`] was in no transaction.
+/// Whether `error` says that a statement with [`Sql::bind_guarded`] was in no transaction.
 pub(crate) fn outside_of_one(error: &DriverError) -> bool {
     error.code() == Some("1242")
 }
