@@ -128,7 +128,7 @@ fn bring_up(service: &dyn Service) -> Result<()> {
     println!("{name}: starting on 127.0.0.1:{port}, data and log in {}", home.root().display());
     let began = Instant::now();
     let mut server = service.start(&home)?;
-    let answer = until(Duration::from_mins(1), || match server.try_wait()? {
+    let answer = until(Duration::from_mins(5), || match server.try_wait()? {
         Some(_) => Ok(()),
         None => service.ask(),
     });
