@@ -24,7 +24,7 @@ mod store;
 #[cfg(feature = "opentelemetry")]
 pub mod trace;
 
-pub use admin::{Admin, DeadFilter, DeadLetter, PartitionStats, Stats};
+pub use admin::{Admin, AuditEntry, DeadChange, DeadFilter, DeadLetter, PartitionStats, Stats};
 #[cfg(feature = "tokio")]
 pub use driver::{Ending, Health, Observer, Relay, RelayBuilder, WakeOnDrop, Waker};
 pub use error::{StoreError, StoreErrorKind};
@@ -36,6 +36,6 @@ pub use publisher::{BatchLimits, Ordering, Outcome, Publisher};
 pub use reason::Reason;
 pub use store::{
     Epoch, Fate, FetchRequest, LaneRead, Lease, LeaseReport, LeaseRequest, LiveRelay, Page,
-    PartitionRead, RelayId, RereadRequest, RowBehind, RowRef, Seq, SettleReport, SettleRequest,
-    Store, StoredRow, TxId, Verdict, VerdictAnswer, Visibility,
+    ParkedLane, PartitionRead, RelayId, RereadRequest, RowBehind, RowRef, Seq, SettleReport,
+    SettleRequest, Store, StoredRow, TxId, Verdict, VerdictAnswer, Visibility,
 };

@@ -45,7 +45,7 @@ pub trait Store: Send + Sync {
     ///   reached `bytes` (a first row always comes);
     /// - if `after > horizon`, every row with `horizon < seq <= after` without its content;
     ///   [`Page::look_truncated`] if there are more than `look_limit` of them;
-    /// - the generations of all partitions asked for.
+    /// - the generations of all partitions asked for, and their parked lanes where they are asked for.
     async fn fetch(&self, request: &FetchRequest) -> Result<Page, StoreError>;
 
     /// Reads rows of single keys again, per lane `from <= seq <= to`, ascending, at most `limit`,
@@ -60,7 +60,10 @@ pub trait Store: Send + Sync {
     ///   the check holds until it commits; a lease that has run out, but that nobody took, is
     ///   still owned; `attempts` is set, not added to;
     /// - where both the epoch is lost and the row has gone, either answer may come;
-    /// - `Dead` moves the row to the dead letters.
+    /// - `Dead` moves the row to the dead letters;
+    /// - `Parked` does so too, and parks the lane if it is the row's own message that it waits behind;
+    ///   behind another only if the lane is still parked behind that one, which the check holds until
+    ///   it commits. If it was moved before, by a call whose answer was lost, that is as good.
     async fn settle(&self, request: &SettleRequest) -> Result<SettleReport, StoreError>;
 }
 
@@ -175,6 +178,8 @@ pub struct PartitionRead {
     pub limit: u32,
     /// Read no further once the payloads have reached this.
     pub bytes: u64,
+    /// Tell which of its lanes are parked.
+    pub parked: bool,
 }
 
 /// What one snapshot held.
@@ -190,6 +195,8 @@ pub struct Page {
     pub xmin: Option<TxId>,
     /// The generation of each partition asked for: it changes when rows were put back in front.
     pub generations: Vec<(Partition, i64)>,
+    /// The parked lanes of the partitions of which they were asked for.
+    pub parked: Vec<ParkedLane>,
     /// There are partitions without a live owner.
     pub vacant: bool,
 }
@@ -225,6 +232,19 @@ pub struct RowBehind {
     pub topic: Arc<str>,
     /// The message's key.
     pub key: Option<Arc<str>>,
+}
+
+/// A lane whose messages wait among the dead letters, behind one that died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedLane {
+    /// Its partition.
+    pub partition: Partition,
+    /// Its key.
+    pub key: Arc<str>,
+    /// The message that died.
+    pub behind: Uuid,
+    /// That message's topic.
+    pub topic: Arc<str>,
 }
 
 /// Asks for rows of single lanes.
@@ -293,8 +313,14 @@ pub struct Verdict {
 pub enum Fate {
     /// It is tried again, no sooner than this from now.
     Retry(Duration),
-    /// It goes to the dead letters.
+    /// It goes to the dead letters, and its lane goes on.
     Dead,
+    /// It goes to the dead letters and keeps its place, as do all messages of its lane that come
+    /// later, until a redrive puts them back.
+    Parked {
+        /// The message that died: itself, or the one that its lane is parked behind.
+        behind: Uuid,
+    },
 }
 
 /// What a settlement did.
@@ -313,6 +339,8 @@ pub enum VerdictAnswer {
     Applied,
     /// The row has gone: somebody delivered it.
     Gone,
+    /// Its lane is no longer parked behind that message; nothing was written.
+    NotParked,
     /// The relay no longer owns the partition under that epoch; nothing was written.
     EpochLost,
 }

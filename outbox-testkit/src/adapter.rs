@@ -41,6 +41,7 @@ pub fn fetch_all() -> FetchRequest {
         after: Seq::START,
         limit: 100_000,
         bytes: u64::MAX,
+        parked: false,
     };
     FetchRequest { reads: (0..4).map(read).collect(), horizon: Seq::START, look_limit: 1000 }
 }

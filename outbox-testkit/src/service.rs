@@ -60,6 +60,7 @@ pub async fn enqueued(store: &dyn Store) -> Vec<Message> {
         after: Seq::START,
         limit: u32::MAX,
         bytes: u64::MAX,
+        parked: false,
     };
     let reads = (0..store.partitions()).map(read).collect();
     let request = FetchRequest { reads, horizon: Seq::START, look_limit: 0 };

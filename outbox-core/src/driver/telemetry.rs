@@ -61,6 +61,7 @@ fn measure(event: &Event) {
         }
         Event::Retried { .. } => counter!("outbox_retried_total").increment(1),
         Event::Dead { .. } => counter!("outbox_dead_total").increment(1),
+        Event::Parked { .. } => counter!("outbox_parked_total").increment(1),
         Event::Lost(_) | Event::Expired(_) => counter!("outbox_leases_lost_total").increment(1),
         Event::StoreFailed(call, _) => {
             counter!("outbox_store_failures_total", "call" => call.name()).increment(1);
@@ -92,6 +93,9 @@ fn log(event: &Event) {
         }
         Event::Dead { id, attempts, error } => {
             error!(message = %id, attempts, %error, "a message was dead-lettered");
+        }
+        Event::Parked { id, behind } => {
+            debug!(message = %id, %behind, "a message waits behind one that was dead-lettered");
         }
         Event::BreakerOpened(..) | Event::BreakerClosed(_) | Event::Throttled(..) => {}
         Event::StoreFailed(call, StoreFailure { reason, .. }) => {

@@ -162,6 +162,13 @@ pub enum Event {
         /// Why it was given up.
         error: Reason,
     },
+    /// A message follows one that died to the dead letters, where it keeps its place.
+    Parked {
+        /// Which message.
+        id: Uuid,
+        /// The one that died.
+        behind: Uuid,
+    },
     /// A destination is unavailable and rests.
     BreakerOpened(Destination, Reason),
     /// A destination works again.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::parking::DeadLetterPolicy;
+
 /// A relay's settings. The defaults suit a service that publishes over a local network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayConfig {
@@ -19,6 +21,8 @@ pub struct RelayConfig {
     pub settle_batch: usize,
     /// What happens to messages that fail.
     pub retry: RetryPolicy,
+    /// What happens to the later messages of a key when one is given up.
+    pub dead_letters: DeadLetterPolicy,
     /// How often the store is asked: the lower bound after activity, the upper when idle.
     pub poll: Backoff,
     /// How long a destination rests after it was unavailable.
@@ -45,6 +49,7 @@ impl Default for RelayConfig {
             concurrency: 4,
             settle_batch: 2048,
             retry: RetryPolicy::default(),
+            dead_letters: DeadLetterPolicy::default(),
             poll: Backoff { first: Duration::from_millis(5), cap: Duration::from_millis(500) },
             breaker: Backoff { first: Duration::from_millis(100), cap: Duration::from_secs(10) },
             store_retry: Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) },

@@ -21,6 +21,7 @@ pub(super) struct Cursor {
     pub(super) after: Seq,
     /// The last page had as many rows as were asked for, so more are likely.
     pub(super) hungry: bool,
+    /// Unknown until a page has told which lanes are parked.
     pub(super) generation: Option<i64>,
 }
 
@@ -81,6 +82,13 @@ impl Cursors {
         }
     }
 
+    /// What is known of parked lanes may be out of date: the next page tells.
+    pub(super) fn forget_generations(&mut self) {
+        for cursor in self.partitions.values_mut() {
+            cursor.generation = None;
+        }
+    }
+
     /// Shares the room among the partitions, most of it among those that are likely to fill it.
     pub(super) fn reads(&self, rows: usize, bytes: usize) -> Vec<PartitionRead> {
         let weight = |cursor: &Cursor| if cursor.hungry { HUNGRY_WEIGHT } else { 1 };
@@ -94,6 +102,7 @@ impl Cursors {
                 _ => u32::try_from(part(rows, cursor).max(1)).unwrap_or(u32::MAX),
             },
             bytes: part(bytes, cursor).max(1),
+            parked: cursor.generation.is_none(),
         };
         self.partitions.iter().map(read).collect()
     }

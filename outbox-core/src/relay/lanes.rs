@@ -39,6 +39,8 @@ pub(super) struct Lane {
     pub(super) queue: VecDeque<EntryId>,
     /// Messages that are being published.
     pub(super) busy: usize,
+    /// Messages that are being moved after one that died.
+    pub(super) parking: usize,
     /// Rows that are not in memory and must be read before anything newer.
     pub(super) hold: Option<Hold>,
     /// It stands in its destination's queue of ready lanes.
@@ -111,6 +113,7 @@ impl Lanes {
                 key: key.clone(),
                 queue: VecDeque::new(),
                 busy: 0,
+                parking: 0,
                 hold: None,
                 listed: false,
                 rests: false,
@@ -155,7 +158,7 @@ impl Lanes {
     /// which nothing is left.
     pub(super) fn tidy(&mut self, id: LaneId, now: Duration) {
         let lane = &self.slab[id];
-        if !lane.queue.is_empty() || lane.busy > 0 {
+        if !lane.queue.is_empty() || lane.busy > 0 || lane.parking > 0 {
             return;
         }
         match lane.hold {

@@ -10,6 +10,7 @@ use super::config::{InvalidConfig, RelayConfig};
 use super::cursors::Cursors;
 use super::lanes::{LaneId, Lanes};
 use super::leases::Leases;
+use super::parking::{Parked, ParkedAt};
 use super::publishing::Flight;
 use super::settling::Settlements;
 use super::timers::{Pace, Retry};
@@ -61,6 +62,7 @@ pub struct Machine {
     pub(super) cursors: Cursors,
     pub(super) window: Window,
     pub(super) lanes: Lanes,
+    pub(super) parked: Parked,
     pub(super) destinations: Vec<DestinationState>,
     pub(super) flights: HashMap<BatchId, Flight>,
     pub(super) next_batch: u64,
@@ -85,6 +87,7 @@ pub(super) struct Asked {
     pub(super) at: Duration,
     pub(super) seen: Seq,
     pub(super) reset: u64,
+    pub(super) parked: ParkedAt,
 }
 
 /// How far the end has come.
@@ -147,6 +150,7 @@ impl Machine {
             cursors: Cursors::new(visibility, now.saturating_add(config.full_look)),
             window: Window::default(),
             lanes: Lanes::default(),
+            parked: Parked::default(),
             destinations: destinations.into_iter().map(DestinationState::new).collect(),
             flights: HashMap::new(),
             next_batch: 0,
@@ -215,12 +219,22 @@ impl Machine {
         self.lanes.held()
     }
 
+    /// Lanes of its partitions that are parked.
+    pub fn parked_lanes(&self) -> usize {
+        self.parked.len()
+    }
+
     pub(super) fn tell(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
     pub(super) fn asked(&self, now: Duration) -> Asked {
-        Asked { at: now, seen: self.cursors.horizon.seen(), reset: self.cursors.reset }
+        Asked {
+            at: now,
+            seen: self.cursors.horizon.seen(),
+            reset: self.cursors.reset,
+            parked: self.parked.now(),
+        }
     }
 
     fn stop(&mut self, deadline: Duration) {

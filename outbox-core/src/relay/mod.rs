@@ -4,7 +4,8 @@
 //! a batch of lanes' fronts is published ([`Command::Publish`]); what was delivered is settled
 //! ([`Command::Settle`]) and leaves memory. A message that fails blocks its lane alone: the lane
 //! is put aside, its messages leave memory, and it is read again when its time has come
-//! ([`Command::Reread`]). Leases ([`Command::Lease`]) say which partitions are read at all.
+//! ([`Command::Reread`]). If it is given up under the policy to park, its lane follows it to the dead
+//! letters. Leases ([`Command::Lease`]) say which partitions are read at all.
 
 mod breaker;
 mod command;
@@ -16,6 +17,7 @@ mod lanes;
 mod leases;
 mod machine;
 mod ownership;
+mod parking;
 mod publishing;
 mod reading;
 mod rereading;
@@ -29,3 +31,4 @@ pub use command::{
 };
 pub use config::{Backoff, InvalidConfig, RelayConfig, RetryPolicy};
 pub use machine::{Machine, Route, Setup};
+pub use parking::DeadLetterPolicy;

@@ -100,6 +100,7 @@ impl Machine {
     /// Stops reading a partition and drops what is not on its way.
     pub(super) fn stand_down(&mut self, partition: Partition) {
         self.cursors.remove(partition);
+        self.parked.forget(partition);
         self.drop_waiting(|other| other == partition);
     }
 
@@ -148,6 +149,7 @@ impl Machine {
         }
         if failure.kind != StoreErrorKind::Conflict {
             // The next answer may come from a server that was restarted, restored or promoted.
+            self.cursors.forget_generations();
             self.rewind_all(now);
         }
         self.tell(Event::StoreFailed(call, failure));

@@ -85,8 +85,7 @@ impl Machine {
             self.cursors.look_limit = self.cursors.look_limit.saturating_mul(2);
             return self.pace.wake(now);
         }
-        self.check_generations(now, &page);
-        if asked.reset != self.cursors.reset {
+        if !self.take_generations(now, asked, reads, &page) {
             return;
         }
         let took = now.saturating_sub(asked.at);
@@ -123,17 +122,6 @@ impl Machine {
         }
         let more = !self.cursors.exhausted() && reads.iter().any(|read| read.limit > 0);
         self.pace.looked(now, rows > 0, more, &self.config.poll, &mut self.rng);
-    }
-
-    /// A partition whose rows were rearranged is read from its start again.
-    fn check_generations(&mut self, now: Duration, page: &Page) {
-        for (partition, generation) in &page.generations {
-            let Some(cursor) = self.cursors.get_mut(*partition) else { continue };
-            let known = cursor.generation.replace(*generation);
-            if known.is_some_and(|known| known != *generation) {
-                self.rewind_all(now);
-            }
-        }
     }
 
     fn advance(&mut self, reads: &[PartitionRead], counts: &[Count]) {
@@ -173,7 +161,7 @@ impl Machine {
         Placed::Late
     }
 
-    fn lane_key(
+    pub(super) fn lane_key(
         &self,
         partition: Partition,
         seq: Seq,
@@ -205,11 +193,15 @@ impl Machine {
     /// Takes a row whose turn in its lane has come into memory, or holds the lane from it on.
     pub(super) fn admit(&mut self, now: Duration, lane_id: LaneId, row: StoredRow) {
         let lane = self.lanes.get(lane_id);
+        if let Some(behind) = self.parked.behind(&lane.key) {
+            return self.park(now, lane_id, row, behind);
+        }
         let destination = lane.key.destination;
         let idle = lane.busy == 0 && lane.queue.is_empty();
         // One long lane must not fill the window, and a verdict needs the head of its lane.
         let crowded = lane.queue.len() >= self.config.window_messages.div_ceil(4);
-        if crowded || (row.defect.is_some() && !idle) {
+        // What was to be parked, but is not yet, goes first.
+        if crowded || lane.parking > 0 || (row.defect.is_some() && !idle) {
             return self.lanes.hold_row(lane_id, row.seq, now);
         }
         let delay = row.retry_in.filter(|delay| !delay.is_zero());

@@ -7,7 +7,7 @@ use super::lanes::{Hold, HoldState, LaneId};
 use super::machine::{Asked, Machine};
 use super::window::{EntryId, EntryState};
 use crate::{
-    Epoch, Fate, Reason, RowRef, SettleReport, SettleRequest, StoreErrorKind, Verdict,
+    Epoch, Fate, Partition, Reason, RowRef, SettleReport, SettleRequest, StoreErrorKind, Verdict,
     VerdictAnswer,
 };
 
@@ -46,13 +46,13 @@ impl Machine {
         self.decide(id, attempts, error, Fate::Retry(delay));
     }
 
-    /// Gives a message up; its lane goes on behind it.
+    /// Gives a message up; its lane goes on behind it, or follows it.
     pub(super) fn bury(&mut self, id: EntryId, attempts: u32, error: Reason) {
         self.block(id, false);
-        self.decide(id, attempts, error, Fate::Dead);
+        self.decide(id, attempts, error, self.fate_of_dead(id));
     }
 
-    fn decide(&mut self, entry: EntryId, attempts: u32, error: Reason, fate: Fate) {
+    pub(super) fn decide(&mut self, entry: EntryId, attempts: u32, error: Reason, fate: Fate) {
         self.window.get_mut(entry).state = EntryState::Settling;
         let partition = self.window.get(entry).row.partition;
         let epoch = self.leases.get(partition).map_or(Epoch::default(), |tenure| tenure.epoch);
@@ -115,8 +115,14 @@ impl Machine {
         for id in delivered {
             self.let_go(id);
         }
+        let parks = |pending: &Pending| matches!(pending.fate, Fate::Parked { .. });
+        let parks = verdicts.iter().any(parks);
+        let refused = report.verdicts.contains(&VerdictAnswer::NotParked);
         for (pending, answer) in verdicts.into_iter().zip(report.verdicts) {
             self.answered(now, pending, answer);
+        }
+        if parks {
+            self.check_parked(now, asked, refused);
         }
         if std::mem::take(&mut self.disputed) {
             self.rewind_all(now);
@@ -132,25 +138,35 @@ impl Machine {
         (entry.lane, entry.row)
     }
 
+    pub(super) fn epoch_lost(&mut self, partition: Partition, epoch: Epoch) {
+        if self.leases.lose(partition, epoch) {
+            self.lost(partition);
+        }
+    }
+
     fn answered(&mut self, now: Duration, pending: Pending, answer: VerdictAnswer) {
         let (lane, row) = self.let_go(pending.entry);
         let Pending { epoch, attempts, error, fate, .. } = pending;
+        if let Fate::Parked { behind } = fate
+            && behind != row.id
+        {
+            return self.follower_answered(now, (lane, row), (epoch, behind), answer);
+        }
         let mut at = now;
         match (answer, fate) {
             (VerdictAnswer::Applied, Fate::Retry(delay)) => {
                 at = now + delay;
                 self.tell(Event::Retried { id: row.id, attempts, delay, error });
             }
-            (VerdictAnswer::Applied, Fate::Dead) => {
+            (VerdictAnswer::Applied, Fate::Dead | Fate::Parked { .. }) => {
+                if fate != Fate::Dead {
+                    self.lane_parked(lane, row);
+                }
                 self.tell(Event::Dead { id: row.id, attempts, error });
             }
             // Somebody delivered it: the lane is free.
-            (VerdictAnswer::Gone, _) => {}
-            (VerdictAnswer::EpochLost, _) => {
-                if self.leases.lose(row.partition, epoch) {
-                    self.lost(row.partition);
-                }
-            }
+            (VerdictAnswer::Gone | VerdictAnswer::NotParked, _) => {}
+            (VerdictAnswer::EpochLost, _) => self.epoch_lost(row.partition, epoch),
         }
         let stays = matches!((answer, fate), (VerdictAnswer::Applied, Fate::Retry(_)));
         let hold = self.lanes.hold(lane).expect("a verdict keeps its lane held");

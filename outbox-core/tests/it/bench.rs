@@ -40,18 +40,29 @@ impl Bench {
         destinations: usize,
     ) -> Self {
         let spec = DestinationSpec { ordering, limits: BatchLimits::default() };
+        let database = Database::new(partitions, visibility);
+        Self::over(database, Duration::ZERO, config, (spec, destinations), 7)
+    }
+
+    /// A relay that starts at `now` on a database that others used before.
+    pub(crate) fn over(
+        database: Database,
+        now: Duration,
+        config: RelayConfig,
+        (spec, destinations): (DestinationSpec, usize),
+        relay: u128,
+    ) -> Self {
         let setup = Setup {
             config,
-            relay: RelayId(Uuid::from_u128(7)),
-            visibility,
+            relay: RelayId(Uuid::from_u128(relay)),
+            visibility: database.visibility(),
             destinations: vec![spec; destinations],
             route: Box::new(|topic| Destination(u16::from(topic == "two"))),
             seed: 1,
         };
-        let machine = Machine::new(setup, Duration::ZERO).unwrap();
-        let database = Database::new(partitions, visibility);
+        let machine = Machine::new(setup, now).unwrap();
         let (commands, events) = (VecDeque::new(), Vec::new());
-        let mut bench = Self { machine, database, now: Duration::ZERO, commands, events };
+        let mut bench = Self { machine, database, now, commands, events };
         bench.collect();
         // The first page is of no partition; the first lease call tells who owns what, the second
         // takes what is free.

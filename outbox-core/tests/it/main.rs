@@ -4,6 +4,7 @@ mod bench;
 mod driver;
 mod machine;
 mod metrics;
+mod parking;
 mod regressions;
 mod routes;
 mod simulation;

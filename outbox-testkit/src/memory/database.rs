@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outbox_core::{Message, Partition, Reason, Seq, TxId, Visibility};
+use outbox_core::{AuditEntry, Message, Partition, Reason, Seq, TxId, Visibility};
 use uuid::Uuid;
 
 use super::Sabotage;
@@ -22,6 +22,7 @@ pub struct Database {
     pub(super) partitions: Vec<PartitionTable>,
     pub(super) leases: Leases,
     pub(super) dead: Vec<DeadRow>,
+    pub(super) audit: Vec<AuditEntry>,
     pub(super) counters: Counters,
     last_seq: i64,
     highest_seq: i64,
@@ -48,6 +49,10 @@ pub struct Counters {
     pub retried: u64,
     /// Verdicts that moved a row to the dead letters.
     pub dead_lettered: u64,
+    /// Verdicts that moved a row after one that died.
+    pub parked: u64,
+    /// Verdicts for rows whose lane was no longer parked.
+    pub not_parked: u64,
     /// Verdicts refused because the relay had lost the partition.
     pub stale_refused: u64,
     /// Verdicts that were written though the relay had lost the partition: none, unless the
@@ -83,6 +88,8 @@ pub(super) struct DeadRow {
     pub(super) row: Row,
     pub(super) error: Reason,
     pub(super) died_at: Duration,
+    /// The message that its lane is parked behind.
+    pub(super) behind: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -103,6 +110,7 @@ impl Database {
             partitions: vec![PartitionTable::default(); usize::from(partitions)],
             leases: Leases::new(partitions),
             dead: Vec::new(),
+            audit: Vec::new(),
             counters: Counters::default(),
             last_seq: 0,
             highest_seq: 0,
@@ -223,7 +231,8 @@ impl Database {
         })
     }
 
-    /// The messages among the dead letters now, the oldest death first.
+    /// The messages among the dead letters now, also those that wait behind one that died, in the
+    /// order in which they came there.
     pub fn dead(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.dead.iter().map(|dead| &dead.row.message)
     }
@@ -257,8 +266,12 @@ impl Database {
     }
 
     pub(super) fn bury(&mut self, dead: DeadRow) {
-        self.counters.dead_lettered += 1;
-        self.died.push(dead.row.message.id());
+        if dead.waits() {
+            self.counters.parked += 1;
+        } else {
+            self.counters.dead_lettered += 1;
+            self.died.push(dead.row.message.id());
+        }
         self.dead.push(dead);
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use outbox_core::{
-    FetchRequest, LaneRead, Page, Partition, PartitionRead, RereadRequest, RowBehind, Seq,
-    StoredRow,
+    FetchRequest, LaneRead, Page, ParkedLane, Partition, PartitionRead, RereadRequest, RowBehind,
+    Seq, StoredRow,
 };
 
-use super::database::Row;
+use super::database::{DeadRow, Row};
 use super::{Database, Sabotage};
 
 impl Database {
@@ -19,6 +19,9 @@ impl Database {
             self.read_ahead(now, read, &mut page.rows);
             self.look_behind(read, request, &mut page);
             page.generations.push((read.partition, self.table(read.partition).generation));
+            if read.parked && !self.sabotaged(Sabotage::HideParked) {
+                page.parked.extend(self.parked_lanes(read.partition));
+            }
         }
         page
     }
@@ -56,6 +59,15 @@ impl Database {
             }
             page.behind.push(row.behind(read.partition, *seq));
         }
+    }
+
+    fn parked_lanes(&self, partition: Partition) -> impl Iterator<Item = ParkedLane> {
+        let here = move |dead: &&DeadRow| dead.partition == partition && !dead.waits();
+        self.dead.iter().filter(here).filter_map(|dead| {
+            let parts = dead.row.message.parts();
+            let (key, topic) = (parts.key.clone()?, parts.topic.clone());
+            Some(ParkedLane { partition: dead.partition, key, behind: dead.behind?, topic })
+        })
     }
 
     fn read_lane(&self, now: Duration, lane: &LaneRead, rows: &mut Vec<StoredRow>) {

@@ -22,11 +22,15 @@ pub enum Sabotage {
     AddAttempts,
     /// Rows that are put back in front of the cursors don't change the generation.
     SameGeneration,
+    /// A fetch never tells which lanes are parked.
+    HideParked,
+    /// A row is moved after one that died though that one has been put back.
+    ParkUnchecked,
 }
 
 impl Sabotage {
     /// Every one of them, for tests that go through all.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoFence,
         Self::NoLook,
         Self::LyingXmin,
@@ -35,5 +39,7 @@ impl Sabotage {
         Self::HideWaiting,
         Self::AddAttempts,
         Self::SameGeneration,
+        Self::HideParked,
+        Self::ParkUnchecked,
     ];
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use outbox_core::{
-    Admin, DeadFilter, DeadLetter, FetchRequest, LeaseReport, LeaseRequest, Page, RereadRequest,
-    SettleReport, SettleRequest, Stats, Store, StoreError, StoredRow, Visibility,
+    Admin, AuditEntry, DeadChange, DeadFilter, DeadLetter, FetchRequest, LeaseReport, LeaseRequest,
+    Page, RereadRequest, SettleReport, SettleRequest, Stats, Store, StoreError, StoredRow,
+    Visibility,
 };
 use tokio::time::Instant;
 
@@ -104,18 +105,22 @@ impl Admin for MemoryStore {
         filter: &DeadFilter,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        Ok(self.database().dead_letters(filter, limit))
+        Ok(self.database().dead_letters(self.now(), filter, limit))
     }
 
-    async fn redrive(&self, filter: &DeadFilter, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.database().redrive(self.now(), filter, limit))
+    async fn redrive(&self, change: &DeadChange) -> Result<u64, StoreError> {
+        Ok(self.database().redrive(self.now(), change))
     }
 
-    async fn discard(&self, filter: &DeadFilter, limit: u32) -> Result<u64, StoreError> {
-        Ok(self.database().discard(filter, limit))
+    async fn discard(&self, change: &DeadChange) -> Result<u64, StoreError> {
+        Ok(self.database().discard(self.now(), change))
     }
 
     async fn purge(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
         Ok(self.database().purge(self.now(), age, limit))
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(self.database().audit(limit))
     }
 }

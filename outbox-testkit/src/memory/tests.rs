@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use outbox_core::{
-    DeadFilter, Epoch, Fate, FetchRequest, LeaseRequest, Message, Page, Partition, PartitionRead,
-    Reason, RelayId, RowRef, Seq, SettleRequest, TxId, Verdict, VerdictAnswer, Visibility,
+    DeadChange, DeadFilter, Epoch, Fate, FetchRequest, LeaseRequest, Message, Page, Partition,
+    PartitionRead, Reason, RelayId, RowRef, Seq, SettleRequest, TxId, Verdict, VerdictAnswer,
+    Visibility,
 };
 use uuid::Uuid;
 
@@ -28,26 +29,49 @@ fn take(relay: RelayId) -> LeaseRequest {
 }
 
 fn fetch(database: &Database) -> Page {
-    let read = PartitionRead { partition: P, after: Seq::START, limit: 100, bytes: u64::MAX };
+    let read = PartitionRead {
+        partition: P,
+        after: Seq::START,
+        limit: 100,
+        bytes: u64::MAX,
+        parked: true,
+    };
     let request = FetchRequest { reads: vec![read], horizon: Seq::START, look_limit: 100 };
     database.fetch(NOW, &request)
 }
 
+fn all() -> DeadChange {
+    DeadChange::new("test", DeadFilter::default())
+}
+
 fn bury(database: &mut Database, seq: Seq, id: Uuid, epoch: Epoch) -> VerdictAnswer {
-    let row = RowRef { partition: P, seq, id };
-    let error = Reason::new("dead");
-    let verdict = Verdict { row, epoch, attempts: 1, error, fate: Fate::Dead };
+    decide(database, RowRef { partition: P, seq, id }, epoch, Fate::Dead)
+}
+
+fn decide(database: &mut Database, row: RowRef, epoch: Epoch, fate: Fate) -> VerdictAnswer {
+    let verdict = Verdict { row, epoch, attempts: 1, error: Reason::new("dead"), fate };
     let request = SettleRequest { relay: relay(1), delivered: Vec::new(), verdicts: vec![verdict] };
     database.settle(NOW, &request).verdicts[0]
 }
 
 /// Two messages of one key, of which the first is dead.
 fn with_a_dead_head() -> (Database, Seq) {
+    with_a_head(|_| Fate::Dead)
+}
+
+/// The same, but the second is to wait for the first.
+fn with_a_parked_lane() -> (Database, Seq) {
+    with_a_head(|behind| Fate::Parked { behind })
+}
+
+fn with_a_head(fate: impl FnOnce(Uuid) -> Fate) -> (Database, Seq) {
     let mut database = Database::new(1, Visibility::Snapshot);
     let head = message();
     let seqs = database.enqueue(NOW, [head.clone(), message()]).unwrap();
     let epoch = database.lease(NOW, &take(relay(1))).leases[0].epoch;
-    assert_eq!(bury(&mut database, seqs[0], head.id(), epoch), VerdictAnswer::Applied);
+    let row = RowRef { partition: P, seq: seqs[0], id: head.id() };
+    let answer = decide(&mut database, row, epoch, fate(head.id()));
+    assert_eq!(answer, VerdictAnswer::Applied);
     assert_eq!(database.died(), [head.id()]);
     (database, seqs[0])
 }
@@ -142,28 +166,28 @@ fn stale_verdicts_are_counted() {
 }
 
 #[test]
-fn a_redrive_in_place_is_told_by_the_generation() {
-    let (mut database, seq) = with_a_dead_head();
+fn the_redrive_of_a_parked_lane_is_told_by_the_generation() {
+    let (mut database, seq) = with_a_parked_lane();
     let before = fetch(&database).generations;
-    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 1);
+    assert_eq!(database.redrive(NOW, &all()), 1);
     assert_eq!(fetch(&database).rows[0].seq, seq);
     assert_ne!(fetch(&database).generations, before);
 }
 
 #[test]
-fn a_redrive_in_place_waits_for_its_place() {
-    let (mut database, seq) = with_a_dead_head();
+fn a_parked_lane_waits_for_its_place() {
+    let (mut database, seq) = with_a_parked_lane();
     database.rewind(Seq::START);
     assert_eq!(database.enqueue(NOW, [message()]).unwrap(), [seq]);
-    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 0);
+    assert_eq!(database.redrive(NOW, &all()), 0);
     assert_eq!(database.dead().count(), 1);
 }
 
 #[test]
 fn a_sabotaged_generation_stays() {
-    let (mut database, _) = with_a_dead_head();
+    let (mut database, _) = with_a_parked_lane();
     database.sabotage(Sabotage::SameGeneration);
     let before = fetch(&database).generations;
-    assert_eq!(database.redrive_in_place(NOW, &DeadFilter::default(), 10), 1);
+    assert_eq!(database.redrive(NOW, &all()), 1);
     assert_eq!(fetch(&database).generations, before);
 }

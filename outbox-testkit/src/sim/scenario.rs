@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_core::relay::{Backoff, RelayConfig, RetryPolicy};
+use outbox_core::relay::{Backoff, DeadLetterPolicy, RelayConfig, RetryPolicy};
 use outbox_core::{Ordering, Visibility};
 
 use crate::memory::Sabotage;
@@ -117,6 +117,7 @@ impl Scenario {
 fn config(rng: &mut fastrand::Rng) -> RelayConfig {
     let lease = Duration::from_millis(rng.u64(600..2000));
     RelayConfig {
+        dead_letters: DeadLetterPolicy::default(),
         lease,
         publish_timeout: lease.mul_f64(0.2 + rng.f64() * 0.3),
         window_messages: [1, 3, 8, 64][rng.usize(..4)],

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::{
-    Admin, DeadLetter, Epoch, Fate, FetchRequest, LeaseReport, LeaseRequest, Message, Page,
-    Partition, PartitionRead, Reason, RelayId, RowRef, Seq, SettleReport, SettleRequest, Store,
-    StoredRow, Verdict, VerdictAnswer,
+    Admin, DeadChange, DeadFilter, DeadLetter, Epoch, Fate, FetchRequest, LeaseReport,
+    LeaseRequest, Message, Page, Partition, PartitionRead, Reason, RelayId, RowRef, Seq,
+    SettleReport, SettleRequest, Store, StoredRow, Verdict, VerdictAnswer,
 };
 use uuid::Uuid;
 
@@ -83,7 +83,15 @@ impl Fixture {
     }
 
     pub(super) async fn dead(&self) -> Vec<DeadLetter> {
-        self.admin.dead_letters(&outbox_core::DeadFilter::default(), ALL).await.unwrap()
+        self.admin.dead_letters(&DeadFilter::default(), ALL).await.unwrap()
+    }
+
+    pub(super) async fn redrive(&self, filter: &DeadFilter, limit: u32) -> u64 {
+        self.admin.redrive(&change(filter, limit)).await.unwrap()
+    }
+
+    pub(super) async fn discard(&self, filter: &DeadFilter, limit: u32) -> u64 {
+        self.admin.discard(&change(filter, limit)).await.unwrap()
     }
 
     /// All rows of all partitions, by place.
@@ -191,6 +199,10 @@ impl Relay {
     }
 }
 
+fn change(filter: &DeadFilter, limit: u32) -> DeadChange {
+    DeadChange { limit, ..DeadChange::new("suite", filter.clone()) }
+}
+
 pub(super) fn message(key: &str) -> Message {
     Message::bytes("orders", "payload").key(key).build().unwrap()
 }
@@ -205,7 +217,7 @@ pub(super) fn sized(key: &str, bytes: usize) -> Message {
 }
 
 pub(super) fn read(partition: Partition, after: Seq) -> PartitionRead {
-    PartitionRead { partition, after, limit: ALL, bytes: u64::MAX }
+    PartitionRead { partition, after, limit: ALL, bytes: u64::MAX, parked: false }
 }
 
 pub(super) fn verdict(

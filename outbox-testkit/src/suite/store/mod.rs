@@ -14,6 +14,8 @@ pub mod lease;
 #[doc(hidden)]
 pub mod look;
 #[doc(hidden)]
+pub mod parking;
+#[doc(hidden)]
 pub mod reread;
 #[doc(hidden)]
 pub mod settle;
@@ -104,6 +106,19 @@ macro_rules! store_suite {
                 a_partition_of_another_owner_takes_no_verdict,
                 answers_come_in_the_order_of_the_verdicts,
             }
+            parking {
+                a_parked_lane_waits_and_comes_back_at_its_places,
+                only_the_lanes_asked_for_are_told,
+                a_verdict_that_parked_is_as_good_again,
+                nothing_is_parked_behind_what_was_put_back,
+                a_follower_of_another_key_is_not_parked,
+                a_stale_owner_parks_nothing,
+                a_redrive_brings_the_whole_lane,
+                a_discard_frees_what_waits,
+                a_purge_leaves_parked_lanes,
+                a_dry_run_leaves_them_parked,
+                lanes_of_several_partitions_come_back_at_once,
+            }
             lease {
                 the_report_lists_every_partition_and_the_asking_relay,
                 what_is_free_is_taken_under_the_next_epoch,
@@ -124,6 +139,9 @@ macro_rules! store_suite {
                 stats_tell_owners_and_relays,
                 dead_letters_are_listed_the_oldest_first,
                 filters_must_all_hold,
+                filters_go_by_error_and_age,
+                a_dry_run_changes_nothing,
+                every_change_is_audited,
                 a_redriven_message_starts_again_behind_all_others,
                 a_redriven_message_can_die_again,
                 redrive_takes_only_what_matches,
@@ -155,6 +173,7 @@ mod tests {
             ("fetch", include_str!("fetch.rs")),
             ("lease", include_str!("lease.rs")),
             ("look", include_str!("look.rs")),
+            ("parking", include_str!("parking.rs")),
             ("reread", include_str!("reread.rs")),
             ("settle", include_str!("settle.rs")),
             ("verdict", include_str!("verdict.rs")),
