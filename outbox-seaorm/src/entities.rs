@@ -146,6 +146,8 @@ macro_rules! entities {
                 pub error: String,
                 /// When it was given up.
                 pub died_at: Time,
+                /// The message that its lane is parked behind: itself, or one that it waits for.
+                pub parked_behind: Option<Uuid>,
             }
 
             crate::entities::read_only!();

@@ -1,16 +1,19 @@
 //! What an operator asks.
 
+mod audit;
+mod change;
 mod dead;
+mod lanes;
 mod stats;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{Admin, DeadFilter, DeadLetter, Stats, StoreError};
+use outbox_core::{Admin, AuditEntry, DeadChange, DeadFilter, DeadLetter, Stats, StoreError};
 
 use crate::Driver;
 use crate::store::{Purpose, SqlStore};
-use dead::{Change, List, Remove, Which};
+use change::{Action, Change};
 
 #[async_trait]
 impl<D: Driver> Admin for SqlStore<D> {
@@ -23,31 +26,30 @@ impl<D: Driver> Admin for SqlStore<D> {
         filter: &DeadFilter,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        let list = List { context: &self.context, filter, limit };
-        self.run(Purpose::Read, &list).await
+        self.run(Purpose::Read, &dead::List { context: &self.context, filter, limit }).await
     }
 
-    async fn redrive(&self, filter: &DeadFilter, limit: u32) -> Result<u64, StoreError> {
-        self.remove(Change::Redrive, Which::Matching(filter), limit).await
+    async fn redrive(&self, change: &DeadChange) -> Result<u64, StoreError> {
+        self.change(Action::Redrive, change).await
     }
 
-    async fn discard(&self, filter: &DeadFilter, limit: u32) -> Result<u64, StoreError> {
-        self.remove(Change::Discard, Which::Matching(filter), limit).await
+    async fn discard(&self, change: &DeadChange) -> Result<u64, StoreError> {
+        self.change(Action::Discard, change).await
     }
 
     async fn purge(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
-        self.remove(Change::Discard, Which::OlderThan(age), limit).await
+        let filter = DeadFilter { older_than: Some(age), ..DeadFilter::default() };
+        self.change(Action::Purge, &DeadChange { limit, ..DeadChange::new("", filter) }).await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.run(Purpose::Read, &audit::List { context: &self.context, limit }).await
     }
 }
 
 impl<D: Driver> SqlStore<D> {
-    async fn remove(
-        &self,
-        change: Change,
-        which: Which<'_>,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let remove = Remove { context: &self.context, change, which, limit };
-        self.run(Purpose::Settle, &remove).await
+    async fn change(&self, action: Action, asked: &DeadChange) -> Result<u64, StoreError> {
+        let change = Change { context: &self.context, action, asked };
+        self.run(Purpose::Settle, &change).await
     }
 }

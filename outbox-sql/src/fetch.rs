@@ -6,7 +6,7 @@ mod server;
 mod sqlite;
 
 use async_trait::async_trait;
-use outbox_core::{FetchRequest, Page, PartitionRead, TxId};
+use outbox_core::{FetchRequest, Page, ParkedLane, PartitionRead, RowBehind, TxId};
 
 use crate::durable::make_durable;
 use crate::failure::{Failure, schema, standby};
@@ -65,12 +65,14 @@ const META: i64 = 0;
 const ROW: i64 = 1;
 const BEHIND: i64 = 2;
 const GENERATION: i64 = 3;
+const PARKED: i64 = 4;
 
 /// A row of the answer: its kind, then the columns of a stored row. Kinds with fewer columns leave
 /// the rest null:
 /// - [`META`]: whether a partition is vacant, the snapshot's xmin, as attempts, whether the server
 ///   refuses writes, and last which server it is;
-/// - [`GENERATION`]: the partition and, as seq, its generation.
+/// - [`GENERATION`]: the partition and, as seq, its generation;
+/// - [`PARKED`]: the partition, and the id, topic and key of the message that a lane waits behind.
 const COLUMNS: &[Type] = &join::<13>(&[&[Type::Int], STORED]);
 
 /// Reads the one answer of PostgreSQL and MySQL.
@@ -83,6 +85,7 @@ fn read(rows: Vec<Row>) -> Result<Answer, Failure> {
         match row.int()? {
             ROW => page.rows.push(row.stored()?),
             BEHIND => page.behind.push(row.behind()?),
+            PARKED => page.parked.extend(parked_lane(row.behind()?)),
             GENERATION => page.generations.push((row.partition()?, row.int()?)),
             META => {
                 answered = true;
@@ -95,6 +98,12 @@ fn read(rows: Vec<Row>) -> Result<Answer, Failure> {
         return Err(schema("the answer to a fetch is incomplete"));
     }
     Ok(Answer { page, server })
+}
+
+/// A lane without a readable key isn't parked.
+fn parked_lane(row: RowBehind) -> Option<ParkedLane> {
+    let RowBehind { partition, id, topic, key, .. } = row;
+    Some(ParkedLane { partition, key: key?, behind: id, topic })
 }
 
 fn read_meta(page: &mut Page, row: &mut Columns) -> Result<Option<i64>, Failure> {
@@ -120,6 +129,12 @@ impl Fetch<'_> {
 
     fn reads(&self) -> &[PartitionRead] {
         &self.request.reads
+    }
+
+    /// The partitions whose parked lanes are asked for.
+    fn parked(&self) -> Vec<i64> {
+        let reads = self.reads().iter().filter(|read| read.parked);
+        reads.map(|read| i64::from(read.partition.0)).collect()
     }
 
     /// One more than wanted, to tell a full look from a truncated one.

@@ -90,6 +90,9 @@ impl fmt::Display for Names {
 pub(crate) struct Tables {
     pub(crate) outbox: String,
     pub(crate) dead: String,
+    /// The lanes that are parked.
+    pub(crate) parked: String,
+    pub(crate) audit: String,
     pub(crate) partition: String,
     pub(crate) lease: String,
     pub(crate) relay: String,
@@ -119,6 +122,8 @@ impl Tables {
         Self {
             outbox: table(""),
             dead: table("_dead"),
+            parked: table("_parked"),
+            audit: table("_audit"),
             partition: table("_partition"),
             lease: table("_lease"),
             relay: table("_relay"),

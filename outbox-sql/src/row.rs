@@ -44,7 +44,7 @@ impl Columns {
         self.optional_uuid()?.ok_or_else(|| schema("an id is null"))
     }
 
-    fn optional_uuid(&mut self) -> Result<Option<Uuid>, Failure> {
+    pub(crate) fn optional_uuid(&mut self) -> Result<Option<Uuid>, Failure> {
         match self.next()? {
             Value::Uuid(uuid) => Ok(Some(uuid)),
             Value::Null(_) => Ok(None),

@@ -65,5 +65,7 @@ diesel::table! {
         error -> Text,
         /// When it died.
         died_at -> Datetime,
+        /// The message that its lane is parked behind.
+        parked_behind -> Nullable<Binary>,
     }
 }

@@ -63,5 +63,7 @@ diesel::table! {
         error -> Text,
         /// When it died.
         died_at -> BigInt,
+        /// The message that its lane is parked behind.
+        parked_behind -> Nullable<Binary>,
     }
 }

@@ -31,14 +31,16 @@ impl Operation for Read<'_> {
         for row in session.query(&self.totals().finish(TOTALS)).await? {
             let mut row = Columns::new(row);
             stats.oldest_age = row.duration()?;
-            (stats.dead, stats.relays) = (row.count()?, row.count()?);
+            let (all, parked) = (row.count()?, row.count()?);
+            (stats.dead, stats.parked) = (all.saturating_sub(parked), parked);
+            stats.relays = row.count()?;
         }
         Ok(stats)
     }
 }
 
 const PARTITION: &[Type] = &[Type::Int, Type::Int, Type::Uuid, Type::Int];
-const TOTALS: &[Type] = &[Type::Int, Type::Int, Type::Int];
+const TOTALS: &[Type] = &[Type::Int, Type::Int, Type::Int, Type::Int];
 
 impl Read<'_> {
     fn partitions(&self) -> Sql {
@@ -62,8 +64,10 @@ impl Read<'_> {
         let age = dialect.int(&format!("-({})", dialect.until("MIN(created_at)")));
         let text = format!(
             "SELECT (SELECT {age} FROM {}), (SELECT COUNT(*) FROM {}), \
+             (SELECT COUNT(*) FROM {} WHERE parked_behind <> id), \
              (SELECT COUNT(*) FROM {} WHERE {} = 1)",
             tables.outbox,
+            tables.dead,
             tables.dead,
             tables.relay,
             dialect.is_live(),

@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: one statement too, as at READ COMMITTED each has its own snapshot.
 
-use super::{BEHIND, COLUMNS, Fetch, GENERATION, META, ROW, bounds};
+use super::{BEHIND, COLUMNS, Fetch, GENERATION, META, PARKED, ROW, bounds};
 use crate::open::read_only;
 use crate::row::{behind_columns, stored_columns};
 use crate::statement::{Sql, padded};
@@ -19,6 +19,7 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
         ),
     );
     generations(fetch, &mut sql);
+    parked(fetch, &mut sql);
     look(fetch, &mut sql);
     pages(fetch, &mut sql);
     sql.finish(COLUMNS)
@@ -33,6 +34,19 @@ fn generations(fetch: &Fetch<'_>, sql: &mut Sql) {
         " UNION ALL SELECT {GENERATION}, CAST(partition_no AS SIGNED), generation, \
          NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM {} WHERE partition_no",
         fetch.context.tables.partition
+    ));
+    sql.one_of(&numbers);
+}
+
+fn parked(fetch: &Fetch<'_>, sql: &mut Sql) {
+    let numbers = fetch.parked();
+    if numbers.is_empty() {
+        return;
+    }
+    sql.push(&format!(
+        " UNION ALL SELECT {PARKED}, CAST(partition_no AS SIGNED), CAST(0 AS SIGNED), id, topic, \
+         message_key, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM {} WHERE partition_no",
+        fetch.context.tables.parked
     ));
     sql.one_of(&numbers);
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL: one statement, hence one snapshot at every isolation level and behind any pooler.
 
-use super::{BEHIND, COLUMNS, Fetch, GENERATION, META, ROW, bounds};
+use super::{BEHIND, COLUMNS, Fetch, GENERATION, META, PARKED, ROW, bounds};
 use crate::row::{behind_columns, stored_columns};
 use crate::{Dialect, Statement, Value};
 
@@ -9,7 +9,7 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
     let behind = behind_columns(Dialect::Postgres);
     let vacant = fetch.vacant();
     let outbox = &fetch.context.tables.outbox;
-    let partition = &fetch.context.tables.partition;
+    let (partition, parked) = (&fetch.context.tables.partition, &fetch.context.tables.parked);
     // Since when a server runs tells it from every other one.
     let server = Dialect::Postgres.epoch("pg_postmaster_start_time()");
     // `octet_length` of a payload that is stored out of line doesn't read it.
@@ -38,6 +38,10 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
          FROM {partition} WHERE partition_no = ANY($1::bigint[]) \
          UNION ALL \
+         SELECT {PARKED}, partition_no, 0, id, topic, message_key, \
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+         FROM {parked} WHERE partition_no = ANY($7::bigint[]) \
+         UNION ALL \
          SELECT {META}, {vacant}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                 CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END, {server}"
@@ -51,6 +55,7 @@ pub(super) fn statement(fetch: &Fetch<'_>) -> Statement {
         ints(&|i| bounds(reads[i].limit, reads[i].bytes).1),
         Value::Int(fetch.request.horizon.0),
         Value::Int(fetch.look_limit()),
+        Value::Ints(fetch.parked()),
     ];
     Statement { text, binds, columns: COLUMNS, cached: true }
 }

@@ -2,7 +2,7 @@
 
 use outbox_core::{Page, PartitionRead};
 
-use super::{Fetch, bounds};
+use super::{Fetch, bounds, parked_lane};
 use crate::failure::Failure;
 use crate::row::{BEHIND, Columns, STORED, behind_columns, stored_columns};
 use crate::statement::Sql;
@@ -23,6 +23,12 @@ pub(super) async fn page<S: Session>(fetch: &Fetch<'_>, session: &mut S) -> Resu
         let (partition, generation) = (columns.partition()?, columns.int()?);
         if reads.iter().any(|read| read.partition == partition) {
             page.generations.push((partition, generation));
+        }
+    }
+    let asked = fetch.parked();
+    if !asked.is_empty() {
+        for row in session.query(&parked(fetch, &asked)).await? {
+            page.parked.extend(parked_lane(Columns::new(row).behind()?));
         }
     }
     for read in reads {
@@ -58,6 +64,14 @@ fn overview(fetch: &Fetch<'_>) -> Statement {
 fn generations(fetch: &Fetch<'_>) -> Statement {
     let table = &fetch.context.tables.partition;
     sql(format!("SELECT partition_no, generation FROM {table}")).finish(&[Type::Int, Type::Int])
+}
+
+fn parked(fetch: &Fetch<'_>, partitions: &[i64]) -> Statement {
+    let table = &fetch.context.tables.parked;
+    let columns = "partition_no, 0, id, topic, message_key";
+    let mut sql = sql(format!("SELECT {columns} FROM {table} WHERE partition_no"));
+    sql.one_of(partitions);
+    sql.finish(BEHIND)
 }
 
 fn look(fetch: &Fetch<'_>, read: &PartitionRead, limit: i64) -> Statement {

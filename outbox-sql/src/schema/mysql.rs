@@ -10,7 +10,7 @@ const OPTIONS: &str =
     "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
 
 pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
-    let Tables { outbox, dead, partition, lease, relay, meta, .. } = tables;
+    let Tables { outbox, dead, parked, partition, lease, relay, meta, .. } = tables;
     let last = partitions - 1;
     // Keys are bytes: even the binary collation ignores trailing spaces when it compares.
     let message = "id BINARY(16) NOT NULL,
@@ -60,8 +60,19 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
   attempts INT NOT NULL,
   error VARCHAR(1000) NOT NULL,
   died_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+  parked_behind BINARY(16),
   KEY (id),
-  KEY (died_at)
+  KEY (died_at),
+  KEY (parked_behind)
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {parked} (
+  partition_no SMALLINT NOT NULL,
+  message_key VARBINARY(512) NOT NULL,
+  id BINARY(16) NOT NULL,
+  topic VARCHAR(249) NOT NULL,
+  PRIMARY KEY (partition_no, message_key, id)
 ) {OPTIONS}"
         ),
         format!(
@@ -93,10 +104,11 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
     statements
 }
 
-/// An inbox, what relays change to wait for the log (see `durable`), and a procedure for producers in any language. A function would need rights that few
-/// have where the server writes a binary log.
+/// An inbox, an audit, what relays change to wait for the log (see `durable`), and a procedure for
+/// producers in any language. A function would need rights that few have where the server writes a
+/// binary log.
 pub(super) fn version_2(tables: &Tables) -> Vec<String> {
-    let Tables { outbox, meta, inbox, flush, enqueue, .. } = tables;
+    let Tables { outbox, meta, inbox, audit, flush, enqueue, .. } = tables;
     vec![
         format!(
             "CREATE TABLE IF NOT EXISTS {inbox} (
@@ -105,6 +117,16 @@ pub(super) fn version_2(tables: &Tables) -> Vec<String> {
   received_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
   PRIMARY KEY (consumer, message_id),
   KEY (received_at)
+) {OPTIONS}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {audit} (
+  audit_no BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  done_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+  done_by TEXT NOT NULL,
+  action VARCHAR(20) NOT NULL,
+  meant TEXT NOT NULL,
+  messages BIGINT NOT NULL
 ) {OPTIONS}"
         ),
         format!(

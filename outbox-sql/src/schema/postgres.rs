@@ -5,7 +5,7 @@ use crate::name::Tables;
 use crate::{Dialect, Names};
 
 pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<String> {
-    let Tables { outbox, dead, partition, lease, relay, meta, sequence, .. } = tables;
+    let Tables { outbox, dead, parked, partition, lease, relay, meta, sequence, .. } = tables;
     let (prefix, last) = (&names.prefix, partitions - 1);
     let message = r#"id uuid NOT NULL,
   topic text COLLATE "C" NOT NULL,
@@ -47,11 +47,25 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
   {message},
   attempts integer NOT NULL,
   error text NOT NULL,
-  died_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  died_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  parked_behind uuid
 )"
         ),
         format!("CREATE INDEX \"{prefix}_dead_id\" ON {dead} (id)"),
         format!("CREATE INDEX \"{prefix}_dead_died_at\" ON {dead} (died_at)"),
+        format!(
+            "CREATE INDEX \"{prefix}_dead_parked\" ON {dead} (parked_behind) \
+             WHERE parked_behind IS NOT NULL"
+        ),
+        format!(
+            r#"CREATE TABLE {parked} (
+  partition_no smallint NOT NULL,
+  message_key text COLLATE "C" NOT NULL,
+  id uuid NOT NULL,
+  topic text COLLATE "C" NOT NULL,
+  PRIMARY KEY (partition_no, message_key, id)
+)"#
+        ),
         format!(
             "CREATE TABLE {partition} (
   partition_no smallint PRIMARY KEY,
@@ -88,9 +102,9 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
     statements
 }
 
-/// An inbox, and a function for producers in any language.
+/// An inbox, an audit, and a function for producers in any language.
 pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
-    let Tables { outbox, meta, inbox, enqueue, .. } = tables;
+    let Tables { outbox, meta, inbox, audit, enqueue, .. } = tables;
     let prefix = &names.prefix;
     vec![
         format!(
@@ -102,6 +116,16 @@ pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
 )"#
         ),
         format!("CREATE INDEX \"{prefix}_inbox_received_at\" ON {inbox} (received_at)"),
+        format!(
+            "CREATE TABLE {audit} (
+  audit_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  done_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  done_by text NOT NULL,
+  action text NOT NULL,
+  meant text NOT NULL,
+  messages bigint NOT NULL
+)"
+        ),
         // An id of version 7 is a random one with the time in front. A body of this kind is bound
         // to the tables when it is created, whatever the caller's `search_path`.
         format!(

@@ -5,7 +5,7 @@ use crate::name::Tables;
 use crate::{Dialect, Names};
 
 pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<String> {
-    let Tables { outbox, dead, partition, lease, relay, meta, .. } = tables;
+    let Tables { outbox, dead, parked, partition, lease, relay, meta, .. } = tables;
     let (prefix, last, now) = (&names.prefix, partitions - 1, Dialect::Sqlite.now());
     let message = format!(
         "id BLOB NOT NULL CHECK (length(id) = 16),
@@ -38,11 +38,25 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
   {message},
   attempts INTEGER NOT NULL,
   error TEXT NOT NULL,
-  died_at INTEGER NOT NULL DEFAULT {now}
+  died_at INTEGER NOT NULL DEFAULT {now},
+  parked_behind BLOB
 ) STRICT"
         ),
         format!("CREATE INDEX \"{prefix}_dead_id\" ON {dead} (id)"),
         format!("CREATE INDEX \"{prefix}_dead_died_at\" ON {dead} (died_at)"),
+        format!(
+            "CREATE INDEX \"{prefix}_dead_parked\" ON {dead} (parked_behind) \
+             WHERE parked_behind IS NOT NULL"
+        ),
+        format!(
+            "CREATE TABLE {parked} (
+  partition_no INTEGER NOT NULL,
+  message_key TEXT NOT NULL,
+  id BLOB NOT NULL,
+  topic TEXT NOT NULL,
+  PRIMARY KEY (partition_no, message_key, id)
+) STRICT, WITHOUT ROWID"
+        ),
         format!(
             "CREATE TABLE {partition} (
   partition_no INTEGER PRIMARY KEY,
@@ -79,9 +93,9 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
     statements
 }
 
-/// An inbox.
+/// An inbox and an audit.
 pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
-    let Tables { meta, inbox, .. } = tables;
+    let Tables { meta, inbox, audit, .. } = tables;
     let (prefix, now) = (&names.prefix, Dialect::Sqlite.now());
     vec![
         format!(
@@ -93,6 +107,16 @@ pub(super) fn version_2(tables: &Tables, names: &Names) -> Vec<String> {
 ) STRICT"
         ),
         format!("CREATE INDEX \"{prefix}_inbox_received_at\" ON {inbox} (received_at)"),
+        format!(
+            "CREATE TABLE {audit} (
+  audit_no INTEGER PRIMARY KEY AUTOINCREMENT,
+  done_at INTEGER NOT NULL DEFAULT {now},
+  done_by TEXT NOT NULL,
+  action TEXT NOT NULL,
+  meant TEXT NOT NULL,
+  messages INTEGER NOT NULL
+) STRICT"
+        ),
         format!("UPDATE {meta} SET version = 2"),
     ]
 }

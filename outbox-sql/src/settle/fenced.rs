@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use outbox_core::{Fate, Verdict, VerdictAnswer};
+use uuid::Uuid;
 
 use super::Settle;
 use crate::failure::{Failure, schema};
+use crate::name::Tables;
 use crate::row::{Columns, micros};
 use crate::{Session, Statement, Type, Value};
 
@@ -15,22 +17,21 @@ pub(super) async fn write<S: Session>(
 ) -> Result<Vec<VerdictAnswer>, Failure> {
     let verdicts = &settle.request.verdicts;
     let mut answers = vec![None; verdicts.len()];
-    for fate in [is_retry as fn(&Verdict) -> bool, is_dead] {
+    for fate in [is_retry as fn(&Verdict) -> bool, is_dead, is_parked] {
         let places: Vec<_> = (0..verdicts.len()).filter(|&i| fate(&verdicts[i])).collect();
         if places.is_empty() {
             continue;
         }
         let chosen: Vec<_> = places.iter().map(|&place| &verdicts[place]).collect();
-        let change = if is_dead(chosen[0]) { bury(settle) } else { postpone(settle) };
-        for row in session.query(&statement(settle, &chosen, &change)).await? {
+        for row in session.query(&statement(settle, &chosen)).await? {
             let mut row = Columns::new(row);
             let place = usize::try_from(row.int()? - 1).ok().and_then(|n| places.get(n).copied());
             let place = place.ok_or_else(|| schema("an answer to no verdict"))?;
-            let (owned, changed) = (row.int()? == 1, row.int()? == 1);
-            answers[place] = Some(match (owned, changed) {
-                (false, _) => VerdictAnswer::EpochLost,
-                (true, true) => VerdictAnswer::Applied,
-                (true, false) => VerdictAnswer::Gone,
+            answers[place] = Some(match row.int()? {
+                LOST => VerdictAnswer::EpochLost,
+                APPLIED => VerdictAnswer::Applied,
+                NOT_PARKED => VerdictAnswer::NotParked,
+                _ => VerdictAnswer::Gone,
             });
         }
     }
@@ -46,16 +47,31 @@ fn is_dead(verdict: &Verdict) -> bool {
     verdict.fate == Fate::Dead
 }
 
+fn is_parked(verdict: &Verdict) -> bool {
+    matches!(verdict.fate, Fate::Parked { .. })
+}
+
+/// Answers of the statement.
+const LOST: i64 = 0;
+const APPLIED: i64 = 1;
+const GONE: i64 = 2;
+const NOT_PARKED: i64 = 3;
+
 /// The lease rows are locked by the same statement, before any row that joins them: a plain
 /// `EXISTS` is evaluated before a wait for the row's lock, and lets a stale verdict through after
 /// it. Locked, no other relay can take the partition until this has committed.
-fn statement(settle: &Settle<'_>, verdicts: &[&Verdict], change: &str) -> Statement {
+fn statement(settle: &Settle<'_>, verdicts: &[&Verdict]) -> Statement {
+    let (change, unchanged) = match verdicts[0].fate {
+        Fate::Retry(_) => (postpone(settle), String::new()),
+        Fate::Dead => (bury(settle), String::new()),
+        Fate::Parked { .. } => (park(settle), unparked(settle)),
+    };
     let lease = &settle.context.tables.lease;
     let text = format!(
         "WITH verdict AS ( \
            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bigint[], \
-             $5::bigint[], $6::text[], $7::bigint[]) \
-           WITH ORDINALITY AS v(number, seq, id, epoch, attempts, error, delay, place)), \
+             $5::bigint[], $6::text[], $7::bigint[], $9::uuid[]) \
+           WITH ORDINALITY AS v(number, seq, id, epoch, attempts, error, delay, behind, place)), \
          owned AS MATERIALIZED ( \
            SELECT partition_no, epoch FROM {lease} \
            WHERE partition_no = ANY($1::bigint[]) AND owner = $8 \
@@ -65,8 +81,8 @@ fn statement(settle: &Settle<'_>, verdicts: &[&Verdict], change: &str) -> Statem
            ON owned.partition_no = verdict.number AND owned.epoch = verdict.epoch), \
          {change} \
          SELECT verdict.place, \
-           CASE WHEN valid.place IS NULL THEN 0 ELSE 1 END::bigint, \
-           CASE WHEN changed.place IS NULL THEN 0 ELSE 1 END::bigint \
+           CASE WHEN valid.place IS NULL THEN {LOST} \
+             WHEN changed.place IS NOT NULL THEN {APPLIED} {unchanged} ELSE {GONE} END::bigint \
          FROM verdict LEFT JOIN valid ON valid.place = verdict.place \
          LEFT JOIN changed ON changed.place = verdict.place"
     );
@@ -82,14 +98,22 @@ fn statement(settle: &Settle<'_>, verdicts: &[&Verdict], change: &str) -> Statem
         Value::Texts(verdicts.iter().map(error).collect()),
         ints(delay),
         Value::Uuid(settle.request.relay.0),
+        Value::Uuids(verdicts.iter().map(|verdict| behind(verdict)).collect()),
     ];
-    Statement { text, binds, columns: &[Type::Int, Type::Int, Type::Int], cached: true }
+    Statement { text, binds, columns: &[Type::Int, Type::Int], cached: true }
 }
 
 fn delay(verdict: &Verdict) -> i64 {
     match verdict.fate {
         Fate::Retry(delay) => micros(delay),
-        Fate::Dead => 0,
+        Fate::Dead | Fate::Parked { .. } => 0,
+    }
+}
+
+fn behind(verdict: &Verdict) -> Uuid {
+    match verdict.fate {
+        Fate::Parked { behind } => behind,
+        Fate::Retry(_) | Fate::Dead => verdict.row.id,
     }
 }
 
@@ -119,5 +143,47 @@ fn bury(settle: &Settle<'_>) -> String {
            SELECT partition_no, seq, id, topic, message_key, message_type, \
              content_type, payload, headers, created_at, tried, reason \
            FROM changed ORDER BY partition_no, seq)"
+    )
+}
+
+/// The parked lanes are locked as leases are, so that a redrive that puts one back waits for what
+/// is moved into it, or is seen.
+fn park(settle: &Settle<'_>) -> String {
+    let Tables { outbox, dead, parked, .. } = &settle.context.tables;
+    format!(
+        "held AS MATERIALIZED ( \
+           SELECT partition_no, message_key, id FROM {parked} \
+           WHERE partition_no = ANY($1::bigint[]) AND id = ANY($9::uuid[]) \
+           ORDER BY partition_no, message_key, id FOR SHARE), \
+         changed AS ( \
+           DELETE FROM {outbox} AS pending USING valid \
+           WHERE pending.partition_no = valid.number AND pending.seq = valid.seq \
+             AND pending.id = valid.id AND (valid.behind = valid.id OR EXISTS ( \
+               SELECT 1 FROM held WHERE held.partition_no = valid.number \
+                 AND held.message_key = pending.message_key AND held.id = valid.behind)) \
+           RETURNING pending.*, valid.place, valid.attempts AS tried, valid.error AS reason, \
+             valid.behind), \
+         buried AS ( \
+           INSERT INTO {dead} (partition_no, seq, id, topic, message_key, message_type, \
+             content_type, payload, headers, created_at, attempts, error, parked_behind) \
+           SELECT partition_no, seq, id, topic, message_key, message_type, \
+             content_type, payload, headers, created_at, tried, reason, behind \
+           FROM changed ORDER BY partition_no, seq), \
+         closed AS ( \
+           INSERT INTO {parked} (partition_no, message_key, id, topic) \
+           SELECT partition_no, message_key, id, topic FROM changed WHERE behind = id \
+           ON CONFLICT DO NOTHING)"
+    )
+}
+
+/// What it means that a row wasn't moved: it was before, or its lane isn't parked.
+fn unparked(settle: &Settle<'_>) -> String {
+    let Tables { outbox, dead, .. } = &settle.context.tables;
+    format!(
+        "WHEN EXISTS (SELECT 1 FROM {dead} AS letter WHERE letter.id = verdict.id \
+           AND letter.partition_no = verdict.number AND letter.seq = verdict.seq \
+           AND letter.parked_behind = verdict.behind) THEN {APPLIED} \
+         WHEN EXISTS (SELECT 1 FROM {outbox} AS pending WHERE pending.partition_no = verdict.number \
+           AND pending.seq = verdict.seq AND pending.id = verdict.id) THEN {NOT_PARKED}"
     )
 }

@@ -34,12 +34,15 @@ pub(super) async fn write<S: Session>(
         answers.push(if !is_valid(verdict) {
             VerdictAnswer::EpochLost
         } else if !there.contains(&verdict.row) {
-            VerdictAnswer::Gone
+            let done = is_parked(settle, session, verdict).await?;
+            if done { VerdictAnswer::Applied } else { VerdictAnswer::Gone }
+        } else if !lane_is_parked(settle, session, verdict).await? {
+            VerdictAnswer::NotParked
         } else {
             for statement in change(settle, verdict) {
                 session.execute(&statement).await?;
             }
-            if verdict.fate == Fate::Dead {
+            if !matches!(verdict.fate, Fate::Retry(_)) {
                 there.remove(&verdict.row);
             }
             VerdictAnswer::Applied
@@ -113,6 +116,10 @@ fn change(settle: &Settle<'_>, verdict: &Verdict) -> Vec<Statement> {
     match verdict.fate {
         Fate::Retry(delay) => vec![postpone(settle, verdict, micros(delay))],
         Fate::Dead => vec![bury(settle, verdict), remove(settle, verdict)],
+        Fate::Parked { behind } if behind == verdict.row.id => {
+            vec![bury(settle, verdict), close(settle, verdict), remove(settle, verdict)]
+        }
+        Fate::Parked { .. } => vec![bury(settle, verdict), remove(settle, verdict)],
     }
 }
 
@@ -133,12 +140,67 @@ fn bury(settle: &Settle<'_>, verdict: &Verdict) -> Statement {
                 headers, created_at";
     let mut sql = Sql::new(
         settle.context.dialect,
-        format!("INSERT INTO {dead} ({same}, attempts, error) SELECT {same}, "),
+        format!("INSERT INTO {dead} ({same}, attempts, error, parked_behind) SELECT {same}, "),
     );
-    sql.bind(attempts(verdict)).push(", ").bind(verdict.error.as_str());
+    sql.bind(attempts(verdict)).push(", ").bind(verdict.error.as_str()).push(", ");
+    match verdict.fate {
+        Fate::Parked { behind } => sql.bind(behind),
+        Fate::Dead | Fate::Retry(_) => sql.push("NULL"),
+    };
     sql.push(&format!(" FROM {outbox} WHERE "));
     matches(&mut sql, &verdict.row);
     sql.finish(&[])
+}
+
+/// Parks the lane behind the row, which is still there.
+fn close(settle: &Settle<'_>, verdict: &Verdict) -> Statement {
+    let (dialect, tables) = (settle.context.dialect, &settle.context.tables);
+    let same = "partition_no, message_key, id, topic";
+    let insert = format!("INSERT INTO {} ({same}) SELECT {same} FROM ", tables.parked);
+    let mut sql = Sql::new(dialect, insert);
+    sql.push(&tables.outbox).push(" WHERE message_key IS NOT NULL AND ");
+    matches(&mut sql, &verdict.row);
+    // A message that was enqueued twice may have parked it before.
+    sql.push(match dialect {
+        Dialect::MySql => " ON DUPLICATE KEY UPDATE topic = VALUES(topic)",
+        Dialect::Postgres | Dialect::Sqlite => " ON CONFLICT DO NOTHING",
+    });
+    sql.finish(&[])
+}
+
+/// Whether the lane of a row that is to follow another is parked behind that one. On MySQL it stays
+/// so until the transaction ends.
+async fn lane_is_parked<S: Session>(
+    settle: &Settle<'_>,
+    session: &mut S,
+    verdict: &Verdict,
+) -> Result<bool, Failure> {
+    let behind = match verdict.fate {
+        Fate::Parked { behind } if behind != verdict.row.id => behind,
+        _ => return Ok(true),
+    };
+    let (dialect, tables) = (settle.context.dialect, &settle.context.tables);
+    let select = format!("SELECT lane.id FROM {} AS lane WHERE lane.id = ", tables.parked);
+    let mut sql = Sql::new(dialect, select);
+    sql.bind(behind).push(" AND lane.partition_no = ").bind(verdict.row.partition.0);
+    sql.push(&format!(" AND lane.message_key = (SELECT message_key FROM {} WHERE ", tables.outbox));
+    matches(&mut sql, &verdict.row);
+    sql.push(")").push(shared_lock(dialect));
+    Ok(!session.query(&sql.finish(&[Type::Uuid])).await?.is_empty())
+}
+
+/// Whether a verdict that parks was written before, by a call whose answer was lost.
+async fn is_parked<S: Session>(
+    settle: &Settle<'_>,
+    session: &mut S,
+    verdict: &Verdict,
+) -> Result<bool, Failure> {
+    let Fate::Parked { behind } = verdict.fate else { return Ok(false) };
+    let dead = &settle.context.tables.dead;
+    let mut sql = Sql::new(settle.context.dialect, format!("SELECT id FROM {dead} WHERE "));
+    matches(&mut sql, &verdict.row);
+    sql.push(" AND parked_behind = ").bind(behind);
+    Ok(!session.query(&sql.finish(&[Type::Uuid])).await?.is_empty())
 }
 
 fn remove(settle: &Settle<'_>, verdict: &Verdict) -> Statement {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_core::{Admin as _, DeadFilter, Fate, StoredRow};
+use outbox_core::{Admin as _, DeadChange, DeadFilter, Fate, StoredRow};
 
 use crate::support::{Bed, Kind, epoch, for_every_database, keys, message, relay, verdict};
 
@@ -12,6 +12,10 @@ for_every_database!(
     a_redrive_puts_them_behind_what_is_pending,
     purging_deletes_old_dead_letters_only,
 );
+
+fn change(filter: &DeadFilter, limit: u32) -> DeadChange {
+    DeadChange { limit, ..DeadChange::new("test", filter.clone()) }
+}
 
 /// Makes everything pending a dead letter, in the order of insertion.
 async fn kill_all<DB: Kind>(bed: &Bed<DB>) -> Vec<StoredRow> {
@@ -66,8 +70,12 @@ async fn dead_letters_are_found_and_discarded<DB: Kind>(bed: Bed<DB>) {
         assert_eq!(ids, wanted, "{filter:?}");
     }
     assert_eq!(bed.store.dead_letters(&DeadFilter::default(), 3).await.unwrap().len(), 3);
-    assert_eq!(bed.store.discard(&by_id, 10).await.unwrap(), 1);
-    assert_eq!(bed.store.discard(&by_key("a"), 1).await.unwrap(), 1, "no more than asked for");
+    assert_eq!(bed.store.discard(&change(&by_id, 10)).await.unwrap(), 1);
+    assert_eq!(
+        bed.store.discard(&change(&by_key("a"), 1)).await.unwrap(),
+        1,
+        "no more than asked for"
+    );
     let left = bed.store.dead_letters(&DeadFilter::default(), 10).await.unwrap();
     let left: Vec<_> = left.iter().map(|letter| letter.message.id()).collect();
     assert_eq!(left, [messages[2].id(), messages[3].id()]);
@@ -86,8 +94,8 @@ async fn a_redrive_puts_them_behind_what_is_pending<DB: Kind>(bed: Bed<DB>) {
     let verdicts = rows.iter().map(|row| verdict(row, epoch(&report, row), 9, Fate::Dead));
     bed.decide(owner, verdicts.collect()).await;
     bed.enqueue(&["pending"]).await;
-    assert_eq!(bed.store.redrive(&DeadFilter::default(), 5000).await.unwrap(), 1500);
-    assert_eq!(bed.store.redrive(&DeadFilter::default(), 5000).await.unwrap(), 0);
+    assert_eq!(bed.store.redrive(&change(&DeadFilter::default(), 5000)).await.unwrap(), 1500);
+    assert_eq!(bed.store.redrive(&change(&DeadFilter::default(), 5000)).await.unwrap(), 0);
     let mut again = bed.all().await;
     again.sort_unstable_by_key(|row| row.seq);
     assert_eq!(keys(&again)[0], "pending");
@@ -99,7 +107,7 @@ async fn a_redrive_puts_them_behind_what_is_pending<DB: Kind>(bed: Bed<DB>) {
     // In the order in which they died, which within one settlement is up to the database.
     kill_all(&bed).await;
     let died = bed.store.dead_letters(&DeadFilter::default(), 5000).await.unwrap();
-    bed.store.redrive(&DeadFilter::default(), 5000).await.unwrap();
+    bed.store.redrive(&change(&DeadFilter::default(), 5000)).await.unwrap();
     let mut again = bed.all().await;
     again.sort_unstable_by_key(|row| row.seq);
     let died: Vec<_> = died.iter().map(|letter| letter.message.id()).collect();

@@ -17,6 +17,7 @@ mod horizon;
 mod inbox;
 mod leases;
 mod migration;
+mod parked;
 mod producers;
 mod reading;
 mod restart;

@@ -47,7 +47,7 @@ async fn a_message_comes_back_as_it_was<DB: Kind>(bed: Bed<DB>) {
 }
 
 fn read(partition: Partition, after: Seq, limit: u32, bytes: u64) -> FetchRequest {
-    let reads = vec![PartitionRead { partition, after, limit, bytes }];
+    let reads = vec![PartitionRead { partition, after, limit, bytes, parked: false }];
     FetchRequest { reads, horizon: after, look_limit: 10 }
 }
 
@@ -214,6 +214,7 @@ async fn many_partitions_in_one_fetch<DB: Kind>(bed: Bed<DB>) {
         after: Seq::START,
         limit: 100,
         bytes: 1 << 20,
+        parked: false,
     };
     let mut request =
         FetchRequest { reads: (0..1024).map(read).collect(), horizon: Seq(0), look_limit: 5000 };

@@ -38,6 +38,7 @@ async fn drain(store: &dyn Store, page: usize) -> Result<u64> {
             after: *after,
             limit,
             bytes: u64::MAX >> 1,
+            parked: false,
         };
         let reads = (0..partitions).zip(&cursors).map(read).collect();
         let request = FetchRequest { reads, horizon: Seq(i64::MAX), look_limit: 1 };

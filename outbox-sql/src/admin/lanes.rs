@@ -1,0 +1,78 @@
+//! Opening parked lanes.
+
+use std::collections::BTreeSet;
+
+use super::change::lock;
+use crate::failure::Failure;
+use crate::row::Columns;
+use crate::statement::Sql;
+use crate::store::Context;
+use crate::{Dialect, Session, Type};
+
+/// One message of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Letter {
+    pub(super) number: i64,
+    /// It didn't die, but waits behind one that did.
+    pub(super) waits: bool,
+}
+
+/// Opens the lanes of those dead letters, which tells relays to read their partitions again.
+/// Returns all their messages. From here to the commit no relay moves another one there.
+pub(super) async fn open<S: Session>(
+    context: &Context,
+    session: &mut S,
+    numbers: &[i64],
+) -> Result<Vec<Letter>, Failure> {
+    let (dialect, tables) = (context.dialect, &context.tables);
+    let mut held = Sql::new(dialect, format!("SELECT lane.id FROM {} AS lane", tables.parked));
+    lanes_of(&mut held, context, numbers);
+    held.push(" ORDER BY lane.partition_no, lane.message_key, lane.id").push(lock(dialect));
+    session.query(&held.finish(&[Type::Uuid])).await?;
+
+    // A statement of its own, so that it sees what was moved there before the lanes were locked.
+    let mut all = Sql::new(
+        dialect,
+        format!(
+            "SELECT DISTINCT other.dead_no, {}, {} FROM {dead} AS letter \
+             JOIN {dead} AS other ON other.parked_behind = letter.parked_behind \
+               AND other.partition_no = letter.partition_no \
+               AND other.message_key = letter.message_key \
+             WHERE letter.dead_no",
+            dialect.int("other.partition_no"),
+            dialect.int("CASE WHEN other.parked_behind = other.id THEN 0 ELSE 1 END"),
+            dead = tables.dead,
+        ),
+    );
+    all.one_of(numbers).push(" ORDER BY other.dead_no");
+    let (mut letters, mut partitions) = (Vec::new(), BTreeSet::new());
+    for row in session.query(&all.finish(&[Type::Int, Type::Int, Type::Int])).await? {
+        let mut row = Columns::new(row);
+        let number = row.int()?;
+        partitions.insert(row.int()?);
+        letters.push(Letter { number, waits: row.int()? == 1 });
+    }
+
+    let delete = if dialect == Dialect::MySql { "DELETE lane FROM" } else { "DELETE FROM" };
+    let mut opened = Sql::new(dialect, format!("{delete} {} AS lane", tables.parked));
+    lanes_of(&mut opened, context, numbers);
+    session.execute(&opened.finish(&[])).await?;
+    if !partitions.is_empty() {
+        let change = format!("UPDATE {} SET generation = generation + 1", tables.partition);
+        let mut tell = Sql::new(dialect, change);
+        tell.push(" WHERE partition_no").one_of(&partitions.into_iter().collect::<Vec<_>>());
+        session.execute(&tell.finish(&[])).await?;
+    }
+    Ok(letters)
+}
+
+/// Writes the condition that a `lane` is that of one of these dead letters.
+fn lanes_of(sql: &mut Sql, context: &Context, numbers: &[i64]) {
+    sql.push(&format!(
+        " WHERE EXISTS (SELECT 1 FROM {} AS letter WHERE letter.partition_no = lane.partition_no \
+           AND letter.message_key = lane.message_key AND letter.parked_behind = lane.id \
+           AND letter.dead_no",
+        context.tables.dead
+    ));
+    sql.one_of(numbers).push(")");
+}
