@@ -1,16 +1,18 @@
 //! `outbox dead`
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use comfy_table::Table;
-use outbox::{DeadFilter, DeadLetter, StoreError};
+use outbox::{Admin, AuditEntry, DeadChange, DeadFilter, DeadLetter, StoreError};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::connect::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{say, write};
+use crate::span;
 
 /// Look after messages that were given up
 #[derive(Subcommand)]
@@ -19,10 +21,13 @@ pub(crate) enum Dead {
     List(List),
     /// Show one dead letter
     Show(Show),
-    /// Put dead letters back into the outbox, behind all that is pending
+    /// Put dead letters back into the outbox: parked lanes whole and at their places, others behind
+    /// all that is pending
     Redrive(Change),
-    /// Delete dead letters
+    /// Delete dead letters; what waits behind them goes back into the outbox
     Discard(Change),
+    /// Show who redrove and discarded what, the latest first
+    Audit(Audit),
 }
 
 #[derive(Args)]
@@ -57,8 +62,26 @@ pub(crate) struct Change {
     #[command(flatten)]
     filter: Filter,
     /// All of them
-    #[arg(long, conflicts_with_all = ["id", "topic", "key"])]
+    #[arg(long, conflicts_with_all = ["id", "topic", "key", "older_than", "error"])]
     all: bool,
+    /// Who does it, for the audit
+    #[arg(long, value_name = "NAME", default_value_t = user())]
+    by: String,
+    /// Change nothing, and tell how many would be
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The most to show
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which dead letters: all conditions must hold.
@@ -73,6 +96,12 @@ struct Filter {
     /// Messages of that key
     #[arg(long)]
     key: Option<String>,
+    /// Messages that died longer ago, such as 1h or 7d
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
+    older_than: Option<Duration>,
+    /// Messages whose error contains this text
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
 }
 
 impl Dead {
@@ -81,17 +110,16 @@ impl Dead {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
             Self::Redrive(change) => {
-                let filter = change.filter()?;
-                let admin = change.store.admin().await?;
-                let count = in_steps(|limit| admin.redrive(&filter, limit)).await?;
-                Ok(say(format_args!("put {count} dead letters back"))?)
+                let count = change.run(redrive).await?;
+                let verb = if change.dry_run { "would put" } else { "put" };
+                Ok(say(format_args!("{verb} {count} messages back"))?)
             }
             Self::Discard(change) => {
-                let filter = change.filter()?;
-                let admin = change.store.admin().await?;
-                let count = in_steps(|limit| admin.discard(&filter, limit)).await?;
-                Ok(say(format_args!("deleted {count} dead letters"))?)
+                let count = change.run(discard).await?;
+                let verb = if change.dry_run { "would delete" } else { "deleted" };
+                Ok(say(format_args!("{verb} {count} dead letters"))?)
             }
+            Self::Audit(audit) => audit.run().await,
         }
     }
 }
@@ -115,7 +143,7 @@ impl List {
                 letter.message.topic().to_owned(),
                 letter.message.key().unwrap_or_default().to_owned(),
                 letter.attempts.to_string(),
-                died_at(letter).as_secs().to_string(),
+                since_epoch(letter.died_at).as_secs().to_string(),
                 letter.error.clone(),
             ]);
         }
@@ -139,13 +167,50 @@ impl Show {
 }
 
 impl Change {
-    fn filter(&self) -> Result<DeadFilter, Failure> {
+    /// In steps that are bounded, but for what parked lanes bring with them.
+    async fn run<F>(&self, call: impl Fn(Arc<dyn Admin>, DeadChange) -> F) -> Result<u64, Failure>
+    where
+        F: Future<Output = Answer>,
+    {
+        let asked = self.build()?;
+        let admin = self.store.admin().await?;
+        if asked.dry_run {
+            return Ok(call(admin, asked).await?);
+        }
+        let step = |limit| call(Arc::clone(&admin), DeadChange { limit, ..asked.clone() });
+        Ok(in_steps(step).await?)
+    }
+
+    fn build(&self) -> Result<DeadChange, Failure> {
         let filter = self.filter.build();
         if !self.all && filter == DeadFilter::default() {
             return Err(Failure::new(Exit::Usage, "it isn't said which dead letters are meant")
-                .remedy("give --id, --topic or --key, or --all for all of them"));
+                .remedy("give --id, --topic, --key, --older-than or --error, or --all for all"));
         }
-        Ok(filter)
+        Ok(DeadChange { dry_run: self.dry_run, ..DeadChange::new(&*self.by, filter) })
+    }
+}
+
+impl Audit {
+    async fn run(self) -> Result<(), Failure> {
+        let entries = self.store.admin().await?.audit(self.limit).await?;
+        if self.json {
+            for AuditEntry { at, by, action, filter, messages } in &entries {
+                let at = since_epoch(*at).as_secs();
+                say(json!({
+                    "at": at, "by": by, "action": action, "filter": filter, "messages": messages,
+                }))?;
+            }
+            return Ok(());
+        }
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(["when (Unix time)", "who", "action", "messages", "which"]);
+        for AuditEntry { at, by, action, filter, messages } in entries {
+            let at = since_epoch(at).as_secs().to_string();
+            table.add_row([at, by, action, messages.to_string(), filter]);
+        }
+        Ok(say(table.trim_fmt())?)
     }
 }
 
@@ -155,15 +220,31 @@ impl Filter {
             id: self.id,
             topic: self.topic.as_deref().map(Into::into),
             key: self.key.as_deref().map(Into::into),
+            older_than: self.older_than,
+            error: self.error.as_deref().map(Into::into),
         }
     }
 }
 
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned())
+}
+
+type Answer = Result<u64, StoreError>;
+
+async fn redrive(admin: Arc<dyn Admin>, asked: DeadChange) -> Answer {
+    admin.redrive(&asked).await
+}
+
+async fn discard(admin: Arc<dyn Admin>, asked: DeadChange) -> Answer {
+    admin.discard(&asked).await
+}
+
 /// Repeats a call that does a bounded step until less than a whole step was left to do. Returns
 /// how much was done.
-pub(crate) async fn in_steps<F>(step: impl Fn(u32) -> F) -> Result<u64, StoreError>
+pub(crate) async fn in_steps<F>(step: impl Fn(u32) -> F) -> Answer
 where
-    F: Future<Output = Result<u64, StoreError>>,
+    F: Future<Output = Answer>,
 {
     const STEP: u32 = 1000;
     let mut total = 0;
@@ -190,10 +271,11 @@ fn describe(letter: &DeadLetter) -> serde_json::Value {
         "partition": letter.partition.0,
         "attempts": letter.attempts,
         "error": letter.error,
-        "died_at": died_at(letter).as_secs(),
+        "died_at": since_epoch(letter.died_at).as_secs(),
+        "behind": letter.behind,
     })
 }
 
-fn died_at(letter: &DeadLetter) -> Duration {
-    letter.died_at.duration_since(UNIX_EPOCH).unwrap_or_default()
+fn since_epoch(moment: SystemTime) -> Duration {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

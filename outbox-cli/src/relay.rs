@@ -6,9 +6,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use outbox::{
-    Admin, Backoff, CancellationToken, Ending, Observer, RelayConfig, RetryPolicy, relay::Event,
+    Admin, Backoff, CancellationToken, DeadLetterPolicy, Ending, Observer, RelayConfig,
+    RetryPolicy, relay::Event,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -75,6 +76,11 @@ struct Settings {
     /// After that many failed attempts a message becomes a dead letter
     #[arg(long, value_name = "N", default_value = "10")]
     max_attempts: NonZeroU32,
+
+    /// What happens to the later messages of a key when one is given up: `skip` lets them go on
+    /// without it, `park` keeps them beside it until it is redriven or discarded
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Successors::Skip)]
+    dead_letters: Successors,
 
     /// The longest wait before the second attempt; it doubles each time
     #[arg(long, value_name = "SPAN", value_parser = span::positive, default_value = "200ms")]
@@ -171,6 +177,22 @@ async fn ending(relay: &outbox::Relay, stop: &CancellationToken) -> (Ending, Ins
     tokio::join!(relay.run(stop.clone()), asked)
 }
 
+/// [`DeadLetterPolicy`] as it is written.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Successors {
+    Skip,
+    Park,
+}
+
+impl Successors {
+    fn policy(self) -> DeadLetterPolicy {
+        match self {
+            Self::Skip => DeadLetterPolicy::Skip,
+            Self::Park => DeadLetterPolicy::Park,
+        }
+    }
+}
+
 impl Settings {
     fn config(&self) -> Result<RelayConfig, Failure> {
         let publish_timeout =
@@ -183,6 +205,7 @@ impl Settings {
                 max_attempts: self.max_attempts.get(),
                 backoff: backoff("retry", self.retry_min, self.retry_max)?,
             },
+            dead_letters: self.dead_letters.policy(),
             poll: backoff("poll", self.poll_min, self.poll_max)?,
             ..RelayConfig::default()
         };

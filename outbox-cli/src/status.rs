@@ -32,6 +32,7 @@ impl Status {
         table.add_row(["pending".into(), stats.depth.to_string()]);
         table.add_row(["oldest".into(), age]);
         table.add_row(["dead letters".into(), stats.dead.to_string()]);
+        table.add_row(["parked behind them".into(), stats.parked.to_string()]);
         table.add_row(["live relays".into(), stats.relays.to_string()]);
         say(table.trim_fmt())?;
 
@@ -61,6 +62,7 @@ fn describe(stats: &Stats) -> serde_json::Value {
         "depth": stats.depth,
         "oldest_age_seconds": stats.oldest_age.map(|age| age.as_secs_f64()),
         "dead": stats.dead,
+        "parked": stats.parked,
         "relays": stats.relays,
         "partitions": partitions.collect::<Vec<_>>(),
     })

@@ -105,11 +105,11 @@ pub use outbox_core::broker;
 #[cfg(feature = "opentelemetry")]
 pub use outbox_core::trace;
 pub use outbox_core::{
-    Admin, BatchLimits, DeadFilter, DeadLetter, Ending, Event, Health, IntoMessage, InvalidMessage,
-    Limits, Message, MessageBuilder, MessageParts, Observer, Ordering, Outcome, Partition,
-    PartitionStats, Publisher, Reason, Relay, RelayBuilder, RelayId, Stats, Store, StoreError,
-    StoreErrorKind, Waker, json, relay,
-    relay::{Backoff, InvalidConfig, RelayConfig, RetryPolicy},
+    Admin, AuditEntry, BatchLimits, DeadChange, DeadFilter, DeadLetter, Ending, Event, Health,
+    IntoMessage, InvalidMessage, Limits, Message, MessageBuilder, MessageParts, Observer, Ordering,
+    Outcome, Partition, PartitionStats, Publisher, Reason, Relay, RelayBuilder, RelayId, Stats,
+    Store, StoreError, StoreErrorKind, Waker, json, relay,
+    relay::{Backoff, DeadLetterPolicy, InvalidConfig, RelayConfig, RetryPolicy},
 };
 #[cfg(feature = "derive")]
 pub use outbox_derive::Event;
