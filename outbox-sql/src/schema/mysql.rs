@@ -93,8 +93,9 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
     statements
 }
 
-/// An inbox, what relays change to wait for the log (see `durable`), and a procedure for producers in any language. A function would need rights that few
-/// have where the server writes a binary log.
+/// An inbox, what relays change to wait for the log (see `durable`), and a procedure for producers
+/// in any language. A function would need rights that few have where the server writes a binary
+/// log.
 pub(super) fn version_2(tables: &Tables) -> Vec<String> {
     let Tables { outbox, meta, inbox, flush, enqueue, .. } = tables;
     vec![
