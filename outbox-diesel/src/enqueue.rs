@@ -74,8 +74,9 @@ impl<DB: Database> Outbox<DB> {
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
     /// that the server has ended by itself, or a statement of yours, [`Error::TransactionEnded`].
     /// To know, MySQL is asked in a round trip of its own, and PostgreSQL in two if the transaction
-    /// has written nothing yet. Where SQLite has ended it and Diesel has heard of that, to Diesel it
-    /// is outside of one. After any other error than [`Error::Message`] roll the transaction back.
+    /// has written nothing yet. Where SQLite has ended it and Diesel has heard of that, to Diesel
+    /// it is outside of one. After any other error than [`Error::Message`] roll the transaction
+    /// back.
     pub async fn enqueue<C>(
         &self,
         connection: &mut C,

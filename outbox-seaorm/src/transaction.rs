@@ -62,7 +62,9 @@ async fn begin(
         };
         let begun = db.begin_with_options(options).await.map_err(|error| sort(dialect, error))?;
         #[cfg(feature = "sqlite")]
-        if dialect == Dialect::Sqlite && is_savepoint(&begun).await {
+        if dialect == Dialect::Sqlite
+            && is_savepoint(&begun).await.map_err(|error| sort(dialect, error))?
+        {
             drop(begun);
             outbox_sqlx::acquire(db.get_sqlite_connection_pool()).await?;
             continue;
@@ -76,10 +78,10 @@ async fn begin(
 /// it open, so that what is committed after that is not. SeaORM doesn't tell, but sqlx numbers its
 /// savepoints: the first within a transaction is the first of all, and may be rolled back twice.
 #[cfg(feature = "sqlite")]
-async fn is_savepoint(begun: &DatabaseTransaction) -> bool {
-    let Ok(within) = begun.begin().await else { return true };
+async fn is_savepoint(begun: &DatabaseTransaction) -> Result<bool, DbErr> {
+    let within = begun.begin().await?;
     let first = within.execute_unprepared("ROLLBACK TO SAVEPOINT _sqlx_savepoint_1").await;
-    first.is_err() || within.rollback().await.is_err()
+    Ok(first.is_err() || within.rollback().await.is_err())
 }
 
 impl OutboxTransaction {

@@ -28,8 +28,8 @@ fn chunk_bounds(dialect: Dialect) -> (usize, usize) {
 /// There is one for each chunk that the database takes. The messages must have been checked
 /// against [`Limits`](outbox_core::Limits) before.
 ///
-/// With `guarded`, which is for MariaDB only, they fail outside of a transaction. On PostgreSQL they
-/// do nothing there, nor in a transaction that has written nothing yet.
+/// With `guarded`, which is for MariaDB only, they fail outside of a transaction. On PostgreSQL
+/// they do nothing there, nor in a transaction that has written nothing yet.
 pub(crate) fn enqueue_statements(
     dialect: Dialect,
     names: &Names,

@@ -168,8 +168,8 @@ async fn a_transaction_that_sqlite_has_ended_leaves_the_pool_usable() {
     assert_eq!(keys(&bed.all().await), ["next", "next"], "another connection sees them");
 }
 
-/// FAILURES row 34. Seen to fail when `begin` took what SeaORM gave, a savepoint: it let others
-/// write, and when it was rolled back nobody else could any more, and the next commit wrote nothing.
+/// FAILURES row 34. Seen to fail when `begin` took what SeaORM gave, a savepoint: others could
+/// write. When it was rolled back nobody else could any more, and the next commit wrote nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_ended_transaction_one_begins_that_writes() {
     let bed = support::sqlite().await;
@@ -208,7 +208,7 @@ async fn cut_in_the_commit(bed: &Bed) -> Error {
     tx.commit().await.unwrap_err()
 }
 
-/// Seen to fail when a commit that broke was an error like any other.
+/// The connection breaks when the server has the `COMMIT`.
 #[tokio::test]
 async fn a_commit_that_nobody_answered_is_unknown() {
     for error in [
