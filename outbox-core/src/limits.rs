@@ -23,7 +23,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Payloads up to 1 MiB, which every supported broker but SQS (256 KiB) takes by default.
+    /// Payloads up to 1 MiB, which every supported broker takes by default but SQS: there it is 256
+    /// KiB, and as much as that if it is configured.
     fn default() -> Self {
         Self {
             topic: 249,

@@ -9,7 +9,7 @@ use outbox_core::IntoMessage;
 use outbox_sql::{Driver, Known, OpenOutbox, OutboxConfig, SqlStore, StoreConfig};
 
 use crate::transaction::{Unfinished, depth};
-use crate::{Database, DieselSession, Error, SAVEPOINT, in_a_transaction};
+use crate::{Database, DieselSession, Error, in_a_transaction};
 
 /// An outbox, to enqueue messages in by connections of diesel-async's. Cheap to clone. For Diesel's
 /// own there is [`sync::Outbox`](crate::sync::Outbox).
@@ -72,10 +72,11 @@ impl<DB: Database> Outbox<DB> {
     /// is in, or in its savepoint.
     ///
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
-    /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
-    /// are asked in a round trip of its own. Where SQLite has ended it and Diesel has heard of
-    /// that, to Diesel it is outside of one. After any other error than [`Error::Message`] roll the
-    /// transaction back.
+    /// that the server has ended by itself, or a statement of yours, [`Error::TransactionEnded`].
+    /// To know, MySQL is asked in a round trip of its own, and PostgreSQL in two if the transaction
+    /// has written nothing yet. Where SQLite has ended it and Diesel has heard of that, to Diesel
+    /// it is outside of one. After any other error than [`Error::Message`] roll the transaction
+    /// back.
     pub async fn enqueue<C>(
         &self,
         connection: &mut C,
@@ -101,14 +102,11 @@ impl<DB: Database> Outbox<DB> {
             return Err(Error::NoTransaction);
         }
         let messages = self.messages(messages)?;
-        self.open
-            .write(&mut DieselSession::new(connection), &messages, Known::Savepoints(SAVEPOINT))
-            .await
+        self.open.write(&mut DieselSession::new(connection), &messages, Known::Transaction).await
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its
-    /// own: without one this is [`Error::TransactionEnded`].
+    /// Diesel doesn't know of: without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction<C>(
         &self,
         connection: &mut C,
@@ -119,7 +117,7 @@ impl<DB: Database> Outbox<DB> {
     {
         let messages = self.messages(messages)?;
         let known = match depth(connection, "enqueueing")? {
-            Some(_) => Known::Savepoints(SAVEPOINT),
+            Some(_) => Known::Transaction,
             None => Known::Nothing,
         };
         self.open.write(&mut DieselSession::new(connection), &messages, known).await

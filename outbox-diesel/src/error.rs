@@ -11,9 +11,6 @@ use crate::Database;
 pub(crate) fn driver_error<DB: Database>(error: Error, asked: Option<String>) -> DriverError {
     let (kind, said) = match error {
         Error::DatabaseError(kind, said) => (kind, said),
-        Error::RollbackErrorOnCommit { commit_error, .. } => {
-            return driver_error::<DB>(*commit_error, asked);
-        }
         error => return DriverError::other(error),
     };
     let message = said.message();

@@ -7,7 +7,7 @@ use diesel_async::AsyncConnection;
 use outbox_sql::{Known, OpenInbox, Receipt};
 
 use crate::transaction::depth;
-use crate::{Database, DieselSession, Error, Outbox, SAVEPOINT};
+use crate::{Database, DieselSession, Error, Outbox};
 
 /// Makes a message that arrives at least once take effect once. Cheap to clone.
 #[derive(Debug)]
@@ -25,13 +25,16 @@ impl<DB: Database> Outbox<DB> {
 
 impl<DB: Database> Inbox<DB> {
     /// Notes that `consumer` has received the message `message_id`, in the transaction in which the
-    /// message takes effect. It is a duplicate if a committed transaction has noted it before; one
-    /// that is under way is waited for.
+    /// message takes effect. It is a duplicate if a committed transaction has noted it before, or
+    /// this one; one that is under way elsewhere is waited for.
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
     /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`], as
     /// it is where SQLite has ended it and Diesel has heard of that. After any other error than
     /// [`Error::Receipt`] roll the transaction back.
+    ///
+    /// PostgreSQL doesn't tell here that a statement of yours has ended the transaction: the commit
+    /// does.
     pub async fn accept<C>(
         &self,
         connection: &mut C,
@@ -45,7 +48,7 @@ impl<DB: Database> Inbox<DB> {
             return Err(Error::NoTransaction);
         }
         let mut session = DieselSession::new(connection);
-        self.open.receive(&mut session, (consumer, message_id), Known::Savepoints(SAVEPOINT)).await
+        self.open.receive(&mut session, (consumer, message_id), Known::Transaction).await
     }
 
     /// Forgets up to `limit` messages that were received longer than `age` ago, and returns how

@@ -52,9 +52,6 @@ pub use transaction::SendAsyncFnOnce;
 #[cfg(feature = "async")]
 pub type Store<C> = SqlStore<DieselDriver<C>>;
 
-/// What Diesel's names for savepoints begin with.
-const SAVEPOINT: &str = "diesel_savepoint_";
-
 const BEGINNING: &str = "beginning a transaction";
 const ENDING: &str = "ending a transaction";
 

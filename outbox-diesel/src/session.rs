@@ -135,6 +135,8 @@ impl<C: Link> DieselSession<C> {
     pub(crate) async fn sorted<T>(&mut self, done: QueryResult<T>) -> Result<T, DriverError> {
         let error = match done {
             Ok(done) => return Ok(done),
+            // On a connection that broke, the rollback after the commit fails, too.
+            Err(DieselError::RollbackErrorOnCommit { commit_error, .. }) => *commit_error,
             Err(error) => error,
         };
         let asked = match &error {

@@ -41,8 +41,12 @@ impl<DB: Database> Outbox<DB> {
     ///
     /// If `work` fails, or storing does, it is rolled back, and no message is stored; so is
     /// whatever transaction `work` has begun within it and left behind. If the database has ended
-    /// the transaction meanwhile, this is [`Error::TransactionEnded`], or on PostgreSQL what it
-    /// says of one that has failed, even if nothing was emitted.
+    /// the transaction meanwhile, or a statement of yours has, this is
+    /// [`Error::TransactionEnded`], or on PostgreSQL what it says of one that has failed, even if
+    /// nothing was emitted.
+    ///
+    /// With [`Error::CommitUnknown`] the connection broke in the commit, and whether it took effect
+    /// is unknown: look before you do it again. The relays are woken.
     ///
     /// If this future is dropped midway, whether it committed is unknown, but the relays are woken
     /// if it may have. Diesel can't roll back then: the connection refuses transactions from then
@@ -86,17 +90,17 @@ impl<DB: Database> Outbox<DB> {
     }
 }
 
-/// Rolls back until Diesel is as deep in transactions and savepoints as it was before. What it
-/// thinks that it can't roll back refuses to begin again.
+/// Rolls back until Diesel is as deep in transactions and savepoints as it was before. A savepoint
+/// that is gone, as the database has ended the transaction, counts as rolled back. What Diesel
+/// can't roll back refuses to begin again.
 async fn roll_back<C: AsyncConnection>(connection: &mut C, before: Option<NonZeroU32>) {
-    while status(connection).transaction_depth().is_ok_and(|depth| depth > before) {
+    while let Ok(depth) = status(connection).transaction_depth()
+        && depth > before
+    {
         let rolled_back = C::TransactionManager::rollback_transaction(connection).await;
-        if rolled_back.is_err() {
-            // The database may have ended the transaction, and Diesel have heard of it.
-            if status(connection).transaction_depth().is_ok_and(|depth| depth.is_some()) {
-                status(connection).set_in_error();
-            }
-            break;
+        if rolled_back.is_err() && status(connection).transaction_depth().is_ok_and(|d| d >= depth)
+        {
+            status(connection).set_in_error();
         }
     }
 }

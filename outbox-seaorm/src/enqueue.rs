@@ -79,8 +79,9 @@ impl Outbox {
     /// # }
     /// ```
     ///
-    /// In a transaction that the server has ended by itself this is [`Error::TransactionEnded`]. To
-    /// know, all but PostgreSQL are asked in a round trip of its own. After any other error than
+    /// In a transaction that the server has ended by itself, or a statement of yours, this is
+    /// [`Error::TransactionEnded`]. To know, MySQL is asked in a round trip of its own, and
+    /// PostgreSQL in two if the transaction has written nothing yet. After any other error than
     /// [`Error::Message`] roll the transaction back.
     pub async fn enqueue<C: ConnectionTrait + TransactionSession>(
         &self,
@@ -103,9 +104,8 @@ impl Outbox {
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), where SeaORM gives no more than a connection, as in
-    /// `ActiveModelBehavior::after_save`. The server is asked whether it is in a transaction, in a
-    /// round trip of its own: without one, as when a model is saved on the pool, this is
-    /// [`Error::TransactionEnded`].
+    /// `ActiveModelBehavior::after_save`: without a transaction, as when a model is saved on the
+    /// pool, this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction<C: ConnectionTrait>(
         &self,
         connection: &C,

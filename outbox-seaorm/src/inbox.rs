@@ -26,8 +26,10 @@ impl Inbox {
     ///
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
     /// 255 bytes, `message_id` 1 to 512. A connection without a transaction is refused when this is
-    /// compiled.
-    /// After any other error than [`Error::Receipt`] roll the transaction back.
+    /// compiled. After any other error than [`Error::Receipt`] roll the transaction back.
+    ///
+    /// PostgreSQL doesn't tell here that a statement of yours has ended the transaction: the commit
+    /// does.
     pub async fn accept<C: ConnectionTrait + TransactionSession>(
         &self,
         transaction: &C,

@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use outbox_core::{IntoMessage, Message};
+use outbox_sql::{Dialect, DriverError};
 use outbox_sqlx::to_its_end;
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -32,27 +33,55 @@ impl Outbox {
     /// (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another writer. Begin
     /// one with other options by SeaORM's means and [`attach`](Self::attach) it.
     pub async fn begin(&self, db: &DatabaseConnection) -> Result<OutboxTransaction, Error> {
-        let failed = |error| Error::database("beginning a transaction", error);
-        let db = db.clone();
+        let (db, dialect) = (db.clone(), self.dialect());
         // A `begin` of sqlx 0.9.0 that is dropped midway leaves a transaction open on a connection
         // that goes back to the pool (transact-rs/sqlx#4393). At its end the transaction is rolled
         // back if nobody waits for it any more. SeaORM gives no way to wait for the connection
         // before that.
-        let begun = to_its_end(async move {
-            let options = TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            };
-            db.begin_with_options(options).await
-        });
-        let begun = begun.await.map_err(|error| failed(sort(self.dialect(), error)))?;
-        Ok(self.attach(begun))
+        let begun = to_its_end(async move { begin(&db, dialect).await });
+        let begun = begun.await;
+        Ok(self.attach(begun.map_err(|error| Error::database("beginning a transaction", error))?))
     }
 
-    /// Makes an outbox's transaction of one that has begun already.
+    /// Makes an outbox's transaction of one that has begun already. On SQLite rather
+    /// [`begin`](Self::begin) it here: where SQLite has ended a transaction by itself, SeaORM makes
+    /// savepoints of all that come later on that connection, of which a rollback leaves one open.
     pub fn attach(&self, transaction: DatabaseTransaction) -> OutboxTransaction {
         OutboxTransaction { transaction, outbox: self.clone(), emitted: Vec::new() }
     }
+}
+
+async fn begin(
+    db: &DatabaseConnection,
+    dialect: Dialect,
+) -> Result<DatabaseTransaction, DriverError> {
+    loop {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let begun = db.begin_with_options(options).await.map_err(|error| sort(dialect, error))?;
+        #[cfg(feature = "sqlite")]
+        if dialect == Dialect::Sqlite
+            && is_savepoint(&begun).await.map_err(|error| sort(dialect, error))?
+        {
+            drop(begun);
+            outbox_sqlx::acquire(db.get_sqlite_connection_pool()).await?;
+            continue;
+        }
+        return Ok(begun);
+    }
+}
+
+/// SQLite ends some transactions by itself, and sqlx doesn't hear of it. The next that begins on
+/// that connection is a savepoint to sqlx: it waits for no other writer, and rolling it back leaves
+/// it open, so that what is committed after that is not. SeaORM doesn't tell, but sqlx numbers its
+/// savepoints: the first within a transaction is the first of all, and may be rolled back twice.
+#[cfg(feature = "sqlite")]
+async fn is_savepoint(begun: &DatabaseTransaction) -> Result<bool, DbErr> {
+    let within = begun.begin().await?;
+    let first = within.execute_unprepared("ROLLBACK TO SAVEPOINT _sqlx_savepoint_1").await;
+    Ok(first.is_err() || within.rollback().await.is_err())
 }
 
 impl OutboxTransaction {
@@ -65,12 +94,12 @@ impl OutboxTransaction {
     }
 
     /// Stores what was emitted, commits, and wakes the relays of this process. If this future is
-    /// dropped midway, or with [`Error::CommitUnknown`], whether it committed is unknown, but they
-    /// are woken.
+    /// dropped midway, or with [`Error::CommitUnknown`], as the connection broke in the commit,
+    /// whether it committed is unknown, but they are woken: look before you do it again.
     ///
-    /// A transaction that has failed, or that the database has ended, is an error here, also if
-    /// nothing was emitted, for which the server is asked: databases commit some of them without a
-    /// word, and roll back.
+    /// A transaction that has failed, or that the database or a statement of yours has ended, is an
+    /// error here, also if nothing was emitted, for which the server is asked: databases commit
+    /// some of them without a word, and roll back.
     ///
     /// Nested transactions must have ended: SeaORM would commit the innermost in place of this.
     pub async fn commit(self) -> Result<(), Error> {

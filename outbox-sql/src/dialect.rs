@@ -5,7 +5,7 @@ use crate::DriverErrorKind;
 /// A family of databases that understand the same SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// PostgreSQL 13 and later.
+    /// PostgreSQL 14 and later.
     Postgres,
     /// MySQL 8.0.16 and MariaDB 10.6 and later.
     MySql,
@@ -33,14 +33,16 @@ impl Dialect {
         }
     }
 
-    /// Whether what the database says with this code may quote a value: PostgreSQL's data exceptions
-    /// and what a trigger raises; MySQL's incorrect values and JSON.
-    pub(crate) fn quotes_values(self, code: &str) -> bool {
+    /// Whether what the database says with this code never quotes a value. With any other code it
+    /// may: data exceptions do, and a trigger says what it likes, with a code of its own choice.
+    pub(crate) fn quotes_no_value(self, code: &str) -> bool {
         match self {
-            Self::Postgres => code.starts_with("22") || code == "P0001",
-            Self::MySql => matches!(code, "1292" | "1366" | "1367" | "1411" | "1644" | "3140"),
+            Self::Postgres => {
+                PLAIN_IN_POSTGRES.contains(&code.get(..2).unwrap_or_default()) && code.len() == 5
+            }
+            Self::MySql => PLAIN_IN_MYSQL.contains(&code),
             // What a trigger raises.
-            Self::Sqlite => code == "1811",
+            Self::Sqlite => code != "1811",
         }
     }
 
@@ -129,6 +131,21 @@ impl Dialect {
     }
 }
 
+/// Classes of SQLSTATE: connections, features, states of transactions, rights, names, conflicts,
+/// syntax, resources, operators, the system.
+const PLAIN_IN_POSTGRES: [&str; 17] = [
+    "08", "0A", "25", "26", "28", "2B", "2D", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57",
+    "58",
+];
+
+/// Connections and rights, names, syntax, conflicts, resources, read-only servers.
+const PLAIN_IN_MYSQL: [&str; 48] = [
+    "1007", "1008", "1020", "1021", "1030", "1040", "1044", "1045", "1046", "1049", "1050", "1051",
+    "1053", "1054", "1059", "1064", "1072", "1094", "1095", "1104", "1114", "1118", "1130", "1142",
+    "1143", "1146", "1153", "1192", "1203", "1205", "1213", "1223", "1226", "1227", "1242", "1290",
+    "1305", "1317", "1364", "1370", "1406", "1461", "1792", "1836", "1927", "1969", "3024", "4031",
+];
+
 fn classify_postgres(code: &str) -> DriverErrorKind {
     match code {
         // Serialization failure, deadlock, lock not available.
@@ -173,6 +190,18 @@ fn classify_sqlite(code: &str) -> DriverErrorKind {
 mod tests {
     use super::*;
     use DriverErrorKind::{Conflict, Connection, Other};
+
+    #[test]
+    fn what_a_trigger_may_say_is_not_plain() {
+        for (dialect, plain, others) in [
+            (Dialect::Postgres, ["42501", "40P01"], ["22P02", "P0001", "OB001"]),
+            (Dialect::MySql, ["1142", "1213"], ["1366", "1644", "30001"]),
+        ] {
+            assert!(plain.iter().all(|code| dialect.quotes_no_value(code)), "{dialect:?}");
+            assert!(!others.iter().any(|code| dialect.quotes_no_value(code)), "{dialect:?}");
+        }
+        assert!(!Dialect::Sqlite.quotes_no_value("1811"));
+    }
 
     #[test]
     fn conflicts_are_known_by_code() {

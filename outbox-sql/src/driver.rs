@@ -68,7 +68,7 @@ impl DriverError {
         Self { kind: dialect.classify(&code), code: Some(code), source: source.into() }
     }
 
-    /// What the database returned as text, without the details in which some quote the row: of the
+    /// What the database returned as text, if its code says that it quotes no value: of the
     /// `message` of a refused `constraint` only its name is kept.
     pub fn said(
         dialect: Dialect,
@@ -77,11 +77,11 @@ impl DriverError {
         constraint: Option<&str>,
     ) -> Self {
         let said = match (&code, constraint) {
-            (Some(code), _) if dialect.quotes_values(code) => {
-                "a value is refused, and the message would quote it".to_owned()
-            }
             // A duplicate's message quotes it on MySQL.
             (_, Some(kind)) => format!("a constraint refused a row ({kind})"),
+            (Some(code), None) if !dialect.quotes_no_value(code) => {
+                "its message isn't shown, as it may quote a value".to_owned()
+            }
             (_, None) => message.to_owned(),
         };
         let said = DatabaseMessage(said);

@@ -1,6 +1,6 @@
 //! Nothing is read that a crash could take back.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, schema};
 use crate::store::Context;
 use crate::{Dialect, Session, Statement};
 
@@ -17,8 +17,13 @@ pub(crate) async fn make_durable<S: Session>(
     session: &mut S,
 ) -> Result<(), Failure> {
     if context.dialect == Dialect::MySql {
-        let text = format!("UPDATE {} SET number = number + 1", context.tables.flush);
-        session.execute(&Statement { text, binds: vec![], columns: &[], cached: true }).await?;
+        let flush = &context.tables.flush;
+        let text = format!("UPDATE {flush} SET number = number + 1");
+        let statement = Statement { text, binds: vec![], columns: &[], cached: true };
+        if session.execute(&statement).await? == 0 {
+            let repair = format!("INSERT INTO {flush} (number) VALUES (0)");
+            return Err(schema(format!("a table has lost its row; run: {repair}")));
+        }
     }
     Ok(())
 }

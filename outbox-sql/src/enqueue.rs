@@ -6,7 +6,7 @@ use outbox_core::{Message, Partition};
 
 use crate::name::Tables;
 use crate::row::{headers_json, key_value, micros_since_epoch};
-use crate::statement::{Sql, step};
+use crate::statement::{HAS_WRITTEN, Sql, step};
 use crate::{Dialect, Names, Statement, Value};
 
 /// The columns that a producer writes; `seq` is the database's to give.
@@ -28,7 +28,8 @@ fn chunk_bounds(dialect: Dialect) -> (usize, usize) {
 /// There is one for each chunk that the database takes. The messages must have been checked
 /// against [`Limits`](outbox_core::Limits) before.
 ///
-/// With `guarded`, which is for MariaDB only, they fail outside of a transaction.
+/// With `guarded`, which is for MariaDB only, they fail outside of a transaction. On PostgreSQL
+/// they do nothing there, nor in a transaction that has written nothing yet.
 pub(crate) fn enqueue_statements(
     dialect: Dialect,
     names: &Names,
@@ -74,10 +75,16 @@ fn rows(
     messages: &[Message],
     guarded: bool,
 ) -> Statement {
-    let mut sql = Sql::new(dialect, format!("INSERT INTO {outbox} ({COLUMNS}) VALUES "));
+    let postgres = dialect == Dialect::Postgres;
+    // There it is one row: several go as arrays.
+    let (all, first, end) = match dialect {
+        Dialect::Postgres => ("SELECT ", "", format!(" WHERE {HAS_WRITTEN}")),
+        Dialect::MySql | Dialect::Sqlite => ("VALUES ", "(", ")".to_owned()),
+    };
+    let mut sql = Sql::new(dialect, format!("INSERT INTO {outbox} ({COLUMNS}) {all}"));
     for (index, message) in messages.iter().enumerate() {
         let parts = message.parts();
-        sql.push(if index == 0 { "(" } else { ", (" });
+        sql.push(if index == 0 { first } else { ", (" });
         let partition = Partition::of_message(message, partitions).0;
         // One row that fails is enough.
         sql.bind_guarded(partition, guarded && index == 0).push(", ");
@@ -87,9 +94,9 @@ fn rows(
         sql.bind(Arc::clone(&parts.content_type)).push(", ");
         sql.bind(parts.payload.clone()).push(", ").bind(headers_json(&parts.headers));
         // The bind is text, and PostgreSQL turns text into `json` only when told.
-        sql.push(if dialect == Dialect::Postgres { "::json, " } else { ", " });
+        sql.push(if postgres { "::json, " } else { ", " });
         let micros = sql.placeholder(micros_since_epoch(parts.created_at));
-        sql.push(&dialect.since_epoch(&micros)).push(")");
+        sql.push(&dialect.since_epoch(&micros)).push(&end);
     }
     sql.finish(&[])
 }
@@ -106,6 +113,7 @@ fn arrays(outbox: &str, partitions: u16, messages: &[Message]) -> Statement {
                 $7::bytea[], $8::text[], $9::bigint[]) \
          WITH ORDINALITY AS message(partition_no, id, topic, message_key, message_type, \
                 content_type, payload, headers, created_at, place) \
+         WHERE {HAS_WRITTEN} \
          ORDER BY place"
     );
     let all = || messages.iter().map(Message::parts);

@@ -4,7 +4,9 @@ use outbox_core::{InvalidMessage, StoreError, StoreErrorKind};
 
 use crate::{DriverError, DriverErrorKind};
 
-/// An error of an ORM's outbox. It shows neither payloads nor passwords.
+/// An error of an ORM's outbox. It shows neither payloads nor passwords. What the database says is
+/// shown where its code says that it quotes none: a trigger of yours that quotes a row must not
+/// raise that with a code of the server's own for a lack of rights, a conflict and the like.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,10 +30,11 @@ pub enum Error {
     },
     /// The transaction isn't open any more, or never was: the server has rolled it back by itself,
     /// as after a deadlock on MySQL or a full disk on SQLite, or MySQL has committed it before data
-    /// definition. Nothing was enqueued. Whether to do it again depends on which it was.
+    /// definition, or a statement has ended it, such as a raw `COMMIT`. Nothing was enqueued.
+    /// Whether to do it again depends on which it was.
     #[error(
-        "the database has ended the transaction: it was rolled back after an error, or committed \
-         by data definition"
+        "the transaction has ended: the database rolled it back after an error, or it was \
+         committed by data definition or by hand"
     )]
     TransactionEnded,
     /// The connection broke while the transaction was being committed: it may have been, or not.

@@ -46,14 +46,14 @@ impl OpenInbox {
         &self,
         session: &mut S,
         (consumer, message_id): (&str, &str),
-        known: Known<'_>,
+        known: Known,
     ) -> Result<Receipt, Error> {
         for (part, text, most) in [("consumer", consumer, 255), ("message id", message_id, 512)] {
             if text.is_empty() || text.len() > most || text.contains('\0') {
                 return Err(Error::Receipt { part, most });
             }
         }
-        self.outbox.check_open(session, known, RECEIVING).await?;
+        self.outbox.check_open(session, known).await?;
         let done = session.execute(&self.insert(consumer, message_id)).await;
         match done {
             Ok(0) => Ok(Receipt::Duplicate),

@@ -150,24 +150,30 @@ impl OpenOutbox {
     /// For adapters: stores [checked](Self::messages) messages in their order, in the transaction
     /// that `session` is in.
     ///
-    /// Where the ORM knows of the transaction, PostgreSQL needs not be asked whether there is one:
-    /// it refuses to write in one that has failed. Nor does MariaDB, where the statement asks. If
-    /// there is nothing to store, this only asks, everywhere.
+    /// Whether there is one, the statement itself finds out on MariaDB, and on PostgreSQL if
+    /// something has been written in it before. Otherwise the server is asked, as it is everywhere
+    /// if there is nothing to store.
     pub async fn write<S: Session>(
         &self,
         session: &mut S,
         messages: &[Message],
-        known: Known<'_>,
+        known: Known,
     ) -> Result<(), Error> {
         let Inner { dialect, names, partitions, knows_transactions, .. } = &*self.0;
         if messages.is_empty() {
-            return ask(session, *dialect, known, "ending a transaction").await;
+            return ask(session, Probe::of(*dialect), known).await;
         }
-        self.check_open(session, known, ENQUEUEING).await?;
+        if *dialect != Dialect::Postgres {
+            self.check_open(session, known).await?;
+        }
+        let failed = |error| self.write_error(ENQUEUEING, error);
         let guarded = *knows_transactions;
         for statement in enqueue_statements(*dialect, names, *partitions, messages, guarded) {
-            let done = session.execute(&statement).await;
-            done.map_err(|error| self.write_error(ENQUEUEING, error))?;
+            let written = session.execute(&statement).await.map_err(failed)?;
+            if written == 0 && *dialect == Dialect::Postgres {
+                ask(session, Probe::writing(), known).await?;
+                session.execute(&statement).await.map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -177,15 +183,14 @@ impl OpenOutbox {
     pub(crate) async fn check_open<S: Session>(
         &self,
         session: &mut S,
-        known: Known<'_>,
-        context: &'static str,
+        known: Known,
     ) -> Result<(), Error> {
         let dialect = self.0.dialect;
-        let told = known != Known::Nothing && dialect == Dialect::Postgres;
+        let told = known == Known::Transaction && dialect == Dialect::Postgres;
         if told || self.0.knows_transactions {
             return Ok(());
         }
-        ask(session, dialect, known, context).await
+        ask(session, Probe::of(dialect), known).await
     }
 
     /// What it means that a statement failed which [`check_open`](Self::check_open) let through.
@@ -204,44 +209,27 @@ impl OpenOutbox {
 
 /// What an ORM knows of the transaction in which it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known<'s> {
+pub enum Known {
     /// Nothing: it was begun by hand, or not at all. The session may even be a pool, whose
     /// statements each have a connection of their own.
     Nothing,
     /// That it has begun one.
     Transaction,
-    /// The same, and where SQLite has ended it the ORM takes a rollback that fails for the end of
-    /// the connection. So it gets something to roll back: another transaction, with savepoints
-    /// whose names begin so.
-    Savepoints(&'s str),
 }
 
 const ENQUEUEING: &str = "enqueueing";
 
-/// Nobody nests more savepoints than that.
-const DEEPEST: u32 = 32;
-
-async fn ask<S: Session>(
-    session: &mut S,
-    dialect: Dialect,
-    known: Known<'_>,
-    context: &'static str,
-) -> Result<(), Error> {
-    let failed = |error| Error::database(context, error);
-    let probe = match known {
-        Known::Savepoints(_) => Probe::beginning(dialect),
-        Known::Nothing | Known::Transaction => Probe::of(dialect),
-    };
+async fn ask<S: Session>(session: &mut S, probe: Probe, known: Known) -> Result<(), Error> {
     let answer = session.run(probe.text).await;
-    if probe.is_open(answer).map_err(failed)? {
+    let open = probe.is_open(answer);
+    if open.map_err(|error| Error::database("asking whether a transaction is open", error))? {
         return Ok(());
     }
-    if let Known::Savepoints(name) = known
-        && probe.begins
+    if let Some(fails) = probe.fails_outside
+        && known == Known::Transaction
     {
-        // How deep the ORM is in them it need not tell.
-        let savepoints: Vec<_> = (1..=DEEPEST).map(|n| format!("SAVEPOINT {name}{n}")).collect();
-        session.run(&savepoints.join("; ")).await.map_err(failed)?;
+        // The ORM can hear of the end from a statement that fails because of it. Diesel does.
+        let _ = session.run(fails).await;
     }
     Err(Error::TransactionEnded)
 }

@@ -13,23 +13,24 @@ use crate::{Dialect, DriverError};
 /// which it answers by rolling back.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
-    /// What to run, which may be two statements.
+    /// What to run, which may be several statements.
     pub text: &'static str,
-    /// Where no transaction was open, the probe has begun one.
-    pub begins: bool,
+    /// Where the probe itself doesn't fail outside of a transaction: a statement that does.
+    pub(crate) fails_outside: Option<&'static str>,
     inside: Option<&'static str>,
     outside: Option<&'static str>,
 }
 
 const SAVEPOINT: Probe = Probe {
     text: "SAVEPOINT outbox_transaction_probe; RELEASE SAVEPOINT outbox_transaction_probe",
-    begins: false,
+    fails_outside: None,
     inside: None,
     outside: None,
 };
 
 impl Probe {
-    /// The probe that leaves nothing behind, as it ends what it begins in the same text.
+    /// The probe for a database. It leaves nothing behind, as it ends what it begins in the same
+    /// text.
     pub fn of(dialect: Dialect) -> Self {
         match dialect {
             // Outside of a transaction there are no savepoints (25P01).
@@ -38,19 +39,21 @@ impl Probe {
             Dialect::MySql => Self { outside: Some("1305"), ..SAVEPOINT },
             // Within a transaction none can begin, which harms the one that there is in no way; and
             // as the first statement fails, the second doesn't run.
-            Dialect::Sqlite => {
-                Self { text: "BEGIN; ROLLBACK", begins: false, inside: Some("1"), outside: None }
-            }
+            Dialect::Sqlite => Self {
+                text: "BEGIN; ROLLBACK",
+                fails_outside: Some("ROLLBACK"),
+                inside: Some("1"),
+                outside: None,
+            },
         }
     }
 
-    /// The probe that on SQLite leaves a transaction open in any case.
-    pub fn beginning(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Postgres | Dialect::MySql => Self::of(dialect),
-            Dialect::Sqlite => {
-                Self { text: "BEGIN", begins: true, inside: Some("1"), outside: None }
-            }
+    /// The probe for PostgreSQL that also makes the transaction one that writes.
+    pub(crate) fn writing() -> Self {
+        Self {
+            text: "SAVEPOINT outbox_transaction_probe; \
+                   RELEASE SAVEPOINT outbox_transaction_probe; SELECT pg_current_xact_id()",
+            ..Self::of(Dialect::Postgres)
         }
     }
 
@@ -82,7 +85,7 @@ mod tests {
             (Dialect::Postgres, Probe::of(Dialect::Postgres), None, Some("25P01")),
             (Dialect::MySql, Probe::of(Dialect::MySql), None, Some("1305")),
             (Dialect::Sqlite, Probe::of(Dialect::Sqlite), Some("1"), None),
-            (Dialect::Sqlite, Probe::beginning(Dialect::Sqlite), Some("1"), None),
+            (Dialect::Postgres, Probe::writing(), None, Some("25P01")),
         ] {
             let answer = |code: Option<&str>| match code {
                 None => Ok(()),

@@ -172,6 +172,10 @@ impl Sql {
     }
 }
 
+/// On PostgreSQL, holds in a transaction that has written something before this statement, and
+/// never outside of one: a statement that stands alone has no transaction's id before it writes.
+pub(crate) const HAS_WRITTEN: &str = "pg_current_xact_id_if_assigned() IS NOT NULL";
+
 /// Whether `error` says that a statement with [`Sql::bind_guarded`] was in no transaction.
 pub(crate) fn outside_of_one(error: &DriverError) -> bool {
     error.code() == Some("1242")

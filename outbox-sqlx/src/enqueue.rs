@@ -46,13 +46,14 @@ impl<DB: Database> Outbox<DB> {
         Ok(Self { open, driver })
     }
 
-    /// Stores `message` (a message, its builder, or an event) in the transaction that `connection` is in; `&mut *tx` of sqlx's
-    /// transactions and savepoints is such a connection.
+    /// Stores `message` (a message, its builder, or an event) in the transaction that `connection`
+    /// is in; `&mut *tx` of sqlx's transactions and savepoints is such a connection.
     ///
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
-    /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
-    /// are asked in a round trip of its own. After any other error than [`Error::Message`] roll the
-    /// transaction back.
+    /// that the server has ended by itself, or a statement of yours, [`Error::TransactionEnded`].
+    /// To know, MySQL is asked in a round trip of its own, and PostgreSQL in two if the transaction
+    /// has written nothing yet. After any other error than [`Error::Message`] roll the transaction
+    /// back.
     pub async fn enqueue(
         &self,
         connection: &mut DB::Connection,
@@ -77,8 +78,7 @@ impl<DB: Database> Outbox<DB> {
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// sqlx doesn't know of. The server is asked whether there is one, in a round trip of its own:
-    /// without one this is [`Error::TransactionEnded`].
+    /// sqlx doesn't know of: without one this is [`Error::TransactionEnded`].
     pub async fn enqueue_in_raw_transaction(
         &self,
         connection: &mut DB::Connection,

@@ -29,6 +29,9 @@ impl<DB: Database> Inbox<DB> {
     /// `consumer` tells those apart that receive the same message for different ends; it has 1 to
     /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
     /// After any other error than [`Error::Receipt`] roll the transaction back.
+    ///
+    /// PostgreSQL doesn't tell here that a statement of yours has ended the transaction: the commit
+    /// does.
     pub async fn accept(
         &self,
         connection: &mut DB::Connection,

@@ -25,7 +25,7 @@ pub use outbox_sql::{
     DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
     Receipt, SqlStore, StoreConfig, migrate, script,
 };
-pub use transaction::OutboxTransaction;
+pub use transaction::{OutboxTransaction, acquire};
 
 /// The store of an [`Outbox`], for a relay.
 pub type Store<DB> = SqlStore<SqlxDriver<DB>>;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use outbox_core::{IntoMessage, Message};
+use outbox_sql::DriverError;
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Pool, SqlSafeStr, Transaction};
 
 use crate::{Database, Error, Outbox, to_its_end};
@@ -18,23 +20,31 @@ pub struct OutboxTransaction<'c, DB: Database> {
     emitted: Vec<Message>,
 }
 
+/// For adapters: a connection of `pool` on which a transaction can begin. SQLite ends some
+/// transactions by itself, and sqlx doesn't hear of it: a connection that it believes to be in one
+/// is closed.
+pub async fn acquire<DB: Database>(pool: &Pool<DB>) -> Result<PoolConnection<DB>, DriverError> {
+    loop {
+        let connection = pool.acquire().await.map_err(DB::error)?;
+        if !connection.is_in_transaction() {
+            return Ok(connection);
+        }
+        // Whether that fails or not, it is gone.
+        let _ = connection.close().await;
+    }
+}
+
 impl<DB: Database> Outbox<DB> {
     /// Begins a transaction on a connection of `pool`; on SQLite, one that writes from its start
     /// (`BEGIN IMMEDIATE`), as one that begins to write later can't wait for another writer.
     pub async fn begin(&self, pool: &Pool<DB>) -> Result<OutboxTransaction<'static, DB>, Error> {
-        let failed = |error| Error::database("beginning a transaction", DB::error(error));
-        let mut connection = pool.acquire().await.map_err(failed)?;
-        // SQLite ends some transactions by itself, of which sqlx doesn't hear: on a connection that
-        // it believes to be in one, no other can begin.
-        while connection.is_in_transaction() {
-            connection.close().await.map_err(failed)?;
-            connection = pool.acquire().await.map_err(failed)?;
-        }
+        let failed = |error| Error::database("beginning a transaction", error);
+        let connection = acquire(pool).await.map_err(failed)?;
         // A `begin` of sqlx 0.9.0 that is dropped midway leaves a transaction open on a connection
         // that goes back to the pool (transact-rs/sqlx#4393). At its end the transaction is rolled
         // back if nobody waits for it any more.
         let begin = Transaction::begin(connection, DB::BEGIN.map(SqlSafeStr::into_sql_str));
-        Ok(self.attach(to_its_end(begin).await.map_err(failed)?))
+        Ok(self.attach(to_its_end(begin).await.map_err(|error| failed(DB::error(error)))?))
     }
 
     /// Makes an outbox's transaction of one that has begun already.
@@ -54,12 +64,12 @@ impl<DB: Database> OutboxTransaction<'_, DB> {
     }
 
     /// Stores what was emitted, commits, and wakes the relays of this process. If this future is
-    /// dropped midway, or with [`Error::CommitUnknown`], whether it committed is unknown, but they
-    /// are woken.
+    /// dropped midway, or with [`Error::CommitUnknown`], as the connection broke in the commit,
+    /// whether it committed is unknown, but they are woken: look before you do it again.
     ///
-    /// A transaction that has failed, or that the database has ended, is an error here, also if
-    /// nothing was emitted, for which the server is asked: databases commit some of them without a
-    /// word, and roll back.
+    /// A transaction that has failed, or that the database or a statement of yours has ended, is an
+    /// error here, also if nothing was emitted, for which the server is asked: databases commit
+    /// some of them without a word, and roll back.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.outbox.enqueue_all(&mut self.transaction, &self.emitted).await?;
         let _wakes = self.outbox.waker().wake_on_drop();

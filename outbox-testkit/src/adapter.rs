@@ -7,6 +7,8 @@ use outbox_core::{
 };
 use uuid::Uuid;
 
+use crate::faults::Proxy;
+
 /// A message of that key.
 pub fn message(key: &str) -> Message {
     Message::bytes("orders", format!("payload of {key}")).key(key).build().expect("it is valid")
@@ -49,4 +51,13 @@ pub fn fetch_all() -> FetchRequest {
 /// How `row` is named when it is settled.
 pub fn row_ref(row: &StoredRow) -> RowRef {
     RowRef { partition: row.partition, seq: row.seq, id: row.message.id() }
+}
+
+/// A proxy before the server of `url`, and the URL that leads through it.
+pub fn behind_proxy(url: &str) -> (Proxy, String) {
+    let (_, rest) = url.split_once('@').expect("a URL with a user");
+    let (server, _) = rest.split_once('/').expect("a URL with a database");
+    let proxy = Proxy::start(server.parse().expect("an address")).expect("a free port");
+    let through = url.replace(server, &proxy.address().to_string());
+    (proxy, through)
 }

@@ -10,7 +10,7 @@ use outbox_sql::{Known, OpenOutbox, OutboxConfig};
 
 use super::session::{ready, session};
 use super::transaction::depth;
-use crate::{Database, Error, SAVEPOINT, in_a_transaction};
+use crate::{Database, Error, in_a_transaction};
 
 /// An outbox, to enqueue messages in by Diesel's own connections. Cheap to clone.
 ///
@@ -69,10 +69,11 @@ impl<DB: Database> Outbox<DB> {
     /// is in, or in its savepoint.
     ///
     /// Outside a transaction this is [`Error::NoTransaction`], without asking the database; in one
-    /// that the server has ended by itself, [`Error::TransactionEnded`]. To know, MySQL and MariaDB
-    /// are asked in a round trip of its own. Where SQLite has ended it and Diesel has heard of
-    /// that, to Diesel it is outside of one. After any other error than [`Error::Message`] roll the
-    /// transaction back.
+    /// that the server has ended by itself, or a statement of yours, [`Error::TransactionEnded`].
+    /// To know, MySQL is asked in a round trip of its own, and PostgreSQL in two if the transaction
+    /// has written nothing yet. Where SQLite has ended it and Diesel has heard of that, to Diesel
+    /// it is outside of one. After any other error than [`Error::Message`] roll the transaction
+    /// back.
     pub fn enqueue<C>(&self, connection: &mut C, message: impl IntoMessage) -> Result<(), Error>
     where
         C: LoadConnection<Backend = DB>,
@@ -94,12 +95,11 @@ impl<DB: Database> Outbox<DB> {
             return Err(Error::NoTransaction);
         }
         let messages = self.messages(messages)?;
-        ready(self.open.write(&mut session(connection), &messages, Known::Savepoints(SAVEPOINT)))
+        ready(self.open.write(&mut session(connection), &messages, Known::Transaction))
     }
 
     /// Like [`enqueue_all`](Self::enqueue_all), for a transaction that was begun by hand, which
-    /// Diesel doesn't know of. The server is asked whether there is one, in a round trip of its
-    /// own: without one this is [`Error::TransactionEnded`].
+    /// Diesel doesn't know of: without one this is [`Error::TransactionEnded`].
     pub fn enqueue_in_raw_transaction<C>(
         &self,
         connection: &mut C,
@@ -110,7 +110,7 @@ impl<DB: Database> Outbox<DB> {
     {
         let messages = self.messages(messages)?;
         let known = match depth(connection, "enqueueing")? {
-            Some(_) => Known::Savepoints(SAVEPOINT),
+            Some(_) => Known::Transaction,
             None => Known::Nothing,
         };
         ready(self.open.write(&mut session(connection), &messages, known))

@@ -25,8 +25,12 @@ impl<DB: Database> Outbox<DB> {
     ///
     /// If `work` fails or panics, or storing fails, it is rolled back, and no message is stored; so
     /// is whatever transaction `work` has begun within it and left behind. If the database has
-    /// ended the transaction meanwhile, this is [`Error::TransactionEnded`], or on PostgreSQL what
-    /// it says of one that has failed, even if nothing was emitted.
+    /// ended the transaction meanwhile, or a statement of yours has, this is
+    /// [`Error::TransactionEnded`], or on PostgreSQL what it says of one that has failed, even if
+    /// nothing was emitted.
+    ///
+    /// With [`Error::CommitUnknown`] the connection broke in the commit, and whether it took effect
+    /// is unknown: look before you do it again. The relays are woken.
     pub fn transaction<C, T, E>(
         &self,
         connection: &mut C,
@@ -64,18 +68,18 @@ struct Open<'c, C: LoadConnection> {
 
 impl<C: LoadConnection> Drop for Open<'_, C> {
     /// Rolls back until Diesel is as deep in transactions and savepoints as it was before. Why is
-    /// in the error, or in the panic. What it thinks that it can't roll back refuses to begin
-    /// again.
+    /// in the error, or in the panic. A savepoint that is gone, as the database has ended the
+    /// transaction, counts as rolled back. What Diesel can't roll back refuses to begin again.
     fn drop(&mut self) {
         let Self { connection, before } = self;
-        while status(*connection).transaction_depth().is_ok_and(|depth| depth > *before) {
+        while let Ok(depth) = status(*connection).transaction_depth()
+            && depth > *before
+        {
             let rolled_back = C::TransactionManager::rollback_transaction(*connection);
-            if rolled_back.is_err() {
-                // The database may have ended the transaction, and Diesel have heard of it.
-                if status(*connection).transaction_depth().is_ok_and(|depth| depth.is_some()) {
-                    status(*connection).set_in_error();
-                }
-                break;
+            if rolled_back.is_err()
+                && status(*connection).transaction_depth().is_ok_and(|d| d >= depth)
+            {
+                status(*connection).set_in_error();
             }
         }
     }

@@ -127,6 +127,7 @@ async fn a_transaction_left_behind_within_swallows_no_later_one<C: Kind>(bed: Be
 }
 
 async fn a_commit_dropped_midway_is_whole_or_nothing<C: Kind>(bed: Bed<C>) {
+    let mut dropped = 0;
     for times in 1..12 {
         let mut connection = bed.connect().await;
         let name = format!("{times}");
@@ -134,8 +135,10 @@ async fn a_commit_dropped_midway_is_whole_or_nothing<C: Kind>(bed: Bed<C>) {
             bed.outbox.enqueue(&mut *tx, &message(&name)).await?;
             tx.emit(message(&name))
         };
-        poll_times(bed.outbox.transaction(&mut connection, work), times * 2).await;
+        let transaction = bed.outbox.transaction(&mut connection, work);
+        dropped += usize::from(!poll_times(transaction, times * 2).await);
     }
+    assert!(dropped > 0, "no transaction was dropped midway");
     // What was in flight comes to an end at the server.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let keys = bed.keys().await;

@@ -1,7 +1,8 @@
 //! Transactions that the database has ended by itself.
 
+use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
-use diesel_async::SimpleAsyncConnection as _;
+use diesel_async::{AsyncConnection as _, AsyncMysqlConnection, SimpleAsyncConnection as _};
 use outbox_diesel::{Dialect, Error, OutboxTransaction, Receipt, sync};
 
 use crate::support::{AsyncSqlite, Bed, Kind, for_every_database, mariadb, message, sqlite};
@@ -9,6 +10,7 @@ use crate::support::{AsyncSqlite, Bed, Kind, for_every_database, mariadb, messag
 for_every_database!(
     what_has_ended_does_not_commit_without_a_message,
     what_has_ended_does_not_commit_without_a_message_in_sync,
+    what_was_ended_by_hand_stores_no_message,
 );
 
 const INSERT: &str = "INSERT OR ROLLBACK INTO orders VALUES (1)";
@@ -72,6 +74,96 @@ async fn a_transaction_that_sqlite_has_ended_stores_no_message_in_sync() {
         outbox.transaction(&mut connection, |mut tx| tx.emit(message("kept"))).unwrap();
     }
     assert_eq!(bed.keys().await, ["kept", "kept"], "the connection is as good as before");
+}
+
+/// Ends the transaction by a prepared statement, of which Diesel doesn't hear, and goes on as a
+/// service does that only logs errors.
+async fn swallow(bed: &Bed<AsyncSqlite>, connection: &mut AsyncSqlite, accepts: bool) {
+    let insert = diesel::sql_query(INSERT);
+    diesel_async::RunQueryDsl::execute(insert, connection).await.unwrap_err();
+    for again in [false, true] {
+        let error = if accepts {
+            let inbox = bed.outbox.inbox();
+            inbox.accept(connection, "billing", "7").await.map(|_| ()).unwrap_err()
+        } else {
+            bed.outbox.enqueue(connection, message("b")).await.unwrap_err()
+        };
+        assert_eq!(again, matches!(error, Error::NoTransaction), "{error:?}");
+        assert_eq!(!again, matches!(error, Error::TransactionEnded), "{error:?}");
+    }
+}
+
+/// Seen to fail when the probe left a transaction open for Diesel to roll back: the next look found
+/// that one, `a` was stored, and the order was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_was_swallowed_stays_one() {
+    let bed = orders().await;
+    let mut connection = bed.connect().await;
+    for (nested, accepts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let ended = bed.outbox.transaction(&mut connection, async |mut tx| {
+            tx.batch_execute("INSERT INTO orders VALUES (2)").await.unwrap();
+            tx.emit(message("a"))?;
+            if nested {
+                let inner = bed.outbox.transaction(&mut *tx, async |mut tx| {
+                    swallow(&bed, &mut tx, accepts).await;
+                    Ok::<_, Error>(())
+                });
+                let error = inner.await.unwrap_err();
+                assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+            } else {
+                swallow(&bed, &mut tx, accepts).await;
+            }
+            Ok::<_, Error>(())
+        });
+        let error = ended.await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        let own = connection.transaction(async |connection| {
+            swallow(&bed, connection, accepts).await;
+            Ok::<_, diesel::result::Error>(())
+        });
+        own.await.unwrap_err();
+        let work = async |mut tx: OutboxTransaction<'_, AsyncSqlite>| tx.emit(message("kept"));
+        bed.outbox.transaction(&mut connection, work).await.unwrap();
+    }
+    assert_eq!(bed.keys().await, ["kept"; 4]);
+    assert_eq!(bed.count("outbox_inbox").await, 0);
+}
+
+/// Seen to fail as its asynchronous twin.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_was_swallowed_stays_one_in_sync() {
+    let bed = orders().await;
+    let (mut connection, outbox) = (bed.block(), bed.sync_outbox());
+    let swallow = |connection: &mut diesel::SqliteConnection| {
+        diesel::RunQueryDsl::execute(diesel::sql_query(INSERT), connection).unwrap_err();
+        let error = outbox.enqueue(connection, message("b")).unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    };
+    for nested in [false, true] {
+        let ended = outbox.transaction(&mut connection, |mut tx| {
+            tx.batch_execute("INSERT INTO orders VALUES (2)").unwrap();
+            tx.emit(message("a"))?;
+            if nested {
+                let inner = outbox.transaction(&mut *tx, |mut tx| {
+                    swallow(&mut tx);
+                    Ok::<_, Error>(())
+                });
+                assert!(matches!(inner.unwrap_err(), Error::TransactionEnded));
+            } else {
+                swallow(&mut tx);
+            }
+            Ok::<_, Error>(())
+        });
+        let error = ended.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        let own = connection.transaction(|connection| {
+            swallow(connection);
+            Ok::<_, diesel::result::Error>(())
+        });
+        own.unwrap_err();
+        outbox.transaction(&mut connection, |mut tx| tx.emit(message("kept"))).unwrap();
+    }
+    assert_eq!(bed.keys().await, ["kept", "kept"]);
 }
 
 /// A deferred constraint refuses the commit itself, and SQLite keeps the transaction open.
@@ -223,4 +315,56 @@ async fn what_has_ended_does_not_commit_without_a_message_in_sync<C: Kind>(bed: 
     let again =
         outbox.transaction(&mut connection, |mut tx| inbox.accept(&mut *tx, "billing", "7"));
     assert_eq!(again.unwrap(), Receipt::First);
+}
+
+/// A script with a `COMMIT` or `ROLLBACK` of its own. Seen to fail on PostgreSQL without
+/// `HAS_WRITTEN`: each message was stored by itself, though the order may be gone.
+async fn what_was_ended_by_hand_stores_no_message<C: Kind>(bed: Bed<C>) {
+    let table = bed.named("orders");
+    bed.execute(&format!("CREATE TABLE {table} (id INT)")).await;
+    let insert = format!("INSERT INTO {table} VALUES (1)");
+    let mut connection = bed.connect().await;
+    for (end, count) in [("ROLLBACK", 1), ("ROLLBACK", 2), ("COMMIT", 1), ("COMMIT", 2)] {
+        let ended = bed.outbox.transaction(&mut connection, async |mut tx| {
+            tx.batch_execute(&insert).await.unwrap();
+            (0..count).try_for_each(|_| tx.emit(message("a")))?;
+            tx.batch_execute(end).await.unwrap();
+            Ok::<_, Error>(())
+        });
+        let error = ended.await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        // Nothing but the message is written in it.
+        let work = async |mut tx: OutboxTransaction<'_, C>| tx.emit(message("kept"));
+        bed.outbox.transaction(&mut connection, work).await.unwrap();
+    }
+    assert_eq!(bed.keys().await, ["kept"; 4]);
+}
+
+/// Seen to fail with diesel-async on MariaDB when a savepoint that couldn't be rolled back broke
+/// the connection: no transaction could begin on it ever again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_in_a_nested_transaction_leaves_the_connection_usable() {
+    let bed = mariadb().await;
+    let ending = Ending::of(&bed);
+    bed.execute(&ending.setup).await;
+    let (mut connection, mut holder) = (bed.connect().await, bed.connect().await);
+    holder.batch_execute(&ending.holder[0]).await.unwrap();
+    let ended = bed.outbox.transaction(&mut connection, async |mut tx| {
+        tx.emit(message("a"))?;
+        let inner = bed.outbox.transaction(&mut *tx, async |mut tx| {
+            tx.batch_execute(&ending.statements[0]).await.unwrap();
+            let last = tx.batch_execute(&ending.statements[1]);
+            let both = tokio::join!(holder.batch_execute(&ending.holder[1]), last);
+            assert!(both.0.is_ok() && both.1.is_err(), "{both:?}");
+            Err::<(), _>(Error::NoTransaction)
+        });
+        // A service that goes on as if nothing had happened.
+        inner.await.unwrap_err();
+        Ok::<_, Error>(())
+    });
+    let error = ended.await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    let work = async |mut tx: OutboxTransaction<'_, AsyncMysqlConnection>| tx.emit(message("kept"));
+    bed.outbox.transaction(&mut connection, work).await.unwrap();
+    assert_eq!(bed.keys().await, ["kept"]);
 }

@@ -24,3 +24,4 @@ mod sqlite;
 mod support;
 mod sync;
 mod tables;
+mod unanswered;

@@ -12,7 +12,9 @@ use outbox_diesel::{
     Database, DieselDriver, FromUrl, Identifier, Names, Outbox, OutboxConfig, Store, sync,
 };
 use outbox_sql::{Driver as _, Session as _, Statement, Type, Value};
-pub(crate) use outbox_testkit::adapter::{fetch_all, lease_request, message, relay, row_ref};
+pub(crate) use outbox_testkit::adapter::{
+    behind_proxy, fetch_all, lease_request, message, relay, row_ref,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 

@@ -72,7 +72,7 @@ async fn a_hook_enqueues_in_the_transaction_of_its_model(bed: Bed) {
         insert(&db, 5).await.unwrap_err()
     });
     let refused = saving.await.to_string();
-    assert!(refused.contains("ended the transaction"), "{refused}");
+    assert!(refused.contains("the transaction has ended"), "{refused}");
     assert_eq!(keys(&bed.in_order().await), ["1", "2"]);
 }
 
@@ -105,6 +105,25 @@ async fn where_the_pool_works_it_is(bed: Bed) {
     let store = outbox.store().await.unwrap();
     let rows = outbox_core::Store::fetch(&store, &fetch_all()).await.unwrap().rows;
     assert_eq!(keys(&rows), ["a"]);
+}
+
+/// Seen to fail when the name of the sequence went into a text as it is: a syntax error, and with
+/// another name whatever its owner wrote.
+#[tokio::test]
+async fn a_schema_may_have_any_name() {
+    let place = support::postgres_place().await;
+    let schema = format!("o'brien\"_{}", uuid::Uuid::now_v7().simple());
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    run(&place.db, &format!("CREATE SCHEMA {quoted}")).await;
+    let path = quoted.replace('"', "%22").replace('\'', "%27");
+    let db = connect(&format!("{}?options=-csearch_path%3D{path}", place.url), 2).await;
+    Outbox::migrate(&db).await.unwrap();
+    let outbox = Outbox::open(&db).await.unwrap();
+    let mut tx = outbox.begin(&db).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(number(&place.db, &format!("SELECT seq FROM {quoted}.outbox")).await, 1);
+    run(&place.db, &format!("DROP SCHEMA {quoted} CASCADE")).await;
 }
 
 /// Two outboxes of one service, one by sqlx, on one connection. Seen to fail when both had one text

@@ -1,9 +1,33 @@
 //! Transactions that the server has ended by itself, or will not commit.
 
 use outbox_seaorm::{Error, OutboxTransaction, Receipt};
-use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, TransactionTrait};
 
-use crate::support::{self, connect, keys, message, number, run};
+use crate::support::{
+    self, Bed, behind_proxy, connect, for_every_database, keys, message, number, run,
+};
+
+for_every_database!(what_was_ended_by_hand_stores_no_message);
+
+/// A script with a `COMMIT` or `ROLLBACK` of its own. Seen to fail on PostgreSQL without
+/// `HAS_WRITTEN`: each message was stored by itself, though the order may be gone.
+async fn what_was_ended_by_hand_stores_no_message(bed: Bed) {
+    let table = bed.table("_orders");
+    bed.execute(&format!("CREATE TABLE {table} (id INT)")).await;
+    for (end, count) in [("ROLLBACK", 1), ("ROLLBACK", 2), ("COMMIT", 1), ("COMMIT", 2)] {
+        let mut tx = bed.outbox.begin(bed.db()).await.unwrap();
+        run(&tx, &format!("INSERT INTO {table} VALUES (1)")).await;
+        (0..count).for_each(|_| tx.emit(message("a")).unwrap());
+        run(&tx, end).await;
+        let error = bed.outbox.enqueue(&tx, message("b")).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        // Nothing but the message is written in it.
+        bed.enqueue(&["kept"]).await;
+    }
+    assert_eq!(keys(&bed.all().await), ["kept"; 4]);
+}
 
 /// Seen to fail without the probe: the message is stored, the change that it tells of is not.
 #[tokio::test]
@@ -142,4 +166,56 @@ async fn a_transaction_that_sqlite_has_ended_leaves_the_pool_usable() {
         tx.commit().await.unwrap();
     }
     assert_eq!(keys(&bed.all().await), ["next", "next"], "another connection sees them");
+}
+
+/// FAILURES row 34. Seen to fail when `begin` took what SeaORM gave, a savepoint: others could
+/// write. When it was rolled back nobody else could any more, and the next commit wrote nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_ended_transaction_one_begins_that_writes() {
+    let bed = support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK) STRICT").await;
+    bed.execute("INSERT INTO orders VALUES (1)").await;
+    for depth in 0..3 {
+        let one = connect(&bed.place.url, 1).await;
+        {
+            let tx = bed.outbox.begin(&one).await.unwrap();
+            let mut nested = Vec::new();
+            for _ in 0..depth {
+                let outer: &DatabaseTransaction = nested.last().unwrap_or(&tx);
+                nested.push(outer.begin().await.unwrap());
+            }
+            tx.execute_unprepared("INSERT INTO orders VALUES (1)").await.unwrap_err();
+        }
+        let tx = bed.outbox.begin(&one).await.unwrap();
+        let other = connect(&bed.place.url, 1).await;
+        run(&other, "PRAGMA busy_timeout = 0").await;
+        other.execute_unprepared("INSERT INTO orders VALUES (2)").await.unwrap_err();
+        tx.rollback().await.unwrap();
+        let mut tx = bed.outbox.begin(&one).await.unwrap();
+        tx.emit(message("next")).unwrap();
+        tx.commit().await.unwrap();
+        let seen = bed.count("").await;
+        assert_eq!(seen, i64::from(depth) + 1, "another connection sees them");
+    }
+}
+
+async fn cut_in_the_commit(bed: &Bed) -> Error {
+    let (proxy, url) = behind_proxy(&bed.place.url);
+    let db = connect(&url, 1).await;
+    let mut tx = bed.outbox.begin(&db).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    proxy.cut_at(b"COMMIT");
+    tx.commit().await.unwrap_err()
+}
+
+/// The connection breaks when the server has the `COMMIT`.
+#[tokio::test]
+async fn a_commit_that_nobody_answered_is_unknown() {
+    for error in [
+        cut_in_the_commit(&support::postgres().await).await,
+        cut_in_the_commit(&support::newest_postgres().await).await,
+        cut_in_the_commit(&support::mariadb().await).await,
+    ] {
+        assert!(matches!(error, Error::CommitUnknown(_)) && !error.is_retryable(), "{error:?}");
+    }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use outbox_core::{Message, SettleRequest, Store as _, StoredRow};
 use outbox_seaorm::{Identifier, Names, Outbox, OutboxConfig, Store};
-pub(crate) use outbox_testkit::adapter::{fetch_all, keys, lease_request, message, relay, row_ref};
+pub(crate) use outbox_testkit::adapter::{
+    behind_proxy, fetch_all, keys, lease_request, message, relay, row_ref,
+};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement,
 };

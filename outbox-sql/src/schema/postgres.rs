@@ -7,6 +7,8 @@ use crate::{Dialect, Names};
 pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<String> {
     let Tables { outbox, dead, parked, partition, lease, relay, meta, sequence, .. } = tables;
     let (prefix, last) = (&names.prefix, partitions - 1);
+    // A schema that the catalogue gave may have any name.
+    let sequence_text = sequence.replace('\'', "''");
     let message = r#"id uuid NOT NULL,
   topic text COLLATE "C" NOT NULL,
   message_key text COLLATE "C",
@@ -28,7 +30,7 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
             "CREATE TABLE {outbox} (
   partition_no smallint NOT NULL CHECK (partition_no BETWEEN 0 AND {last}),
   seq bigint NOT NULL DEFAULT
-    CASE WHEN pg_current_xact_id() > '0'::xid8 THEN nextval('{sequence}'::regclass) END
+    CASE WHEN pg_current_xact_id() > '0'::xid8 THEN nextval('{sequence_text}'::regclass) END
     CHECK (seq > 0),
   {message},
   attempts integer NOT NULL DEFAULT 0,

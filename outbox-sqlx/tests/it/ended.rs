@@ -3,7 +3,29 @@
 use outbox_sqlx::{Error, Receipt};
 use sqlx::{Connection as _, Sqlite};
 
-use crate::support::{self, Kind as _, keys, message};
+use crate::support::{self, Bed, Kind, behind_proxy, for_every_database, keys, message};
+
+for_every_database!(what_was_ended_by_hand_stores_no_message);
+
+/// A script with a `COMMIT` or `ROLLBACK` of its own. Seen to fail on PostgreSQL without
+/// `HAS_WRITTEN`: each message was stored by itself, though the order may be gone.
+async fn what_was_ended_by_hand_stores_no_message<DB: Kind>(bed: Bed<DB>) {
+    let table = bed.beside("orders");
+    bed.execute(format!("CREATE TABLE {table} (id INT)")).await;
+    for (end, count) in [("ROLLBACK", 1), ("ROLLBACK", 2), ("COMMIT", 1), ("COMMIT", 2)] {
+        let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+        DB::raw(&mut tx, &format!("INSERT INTO {table} VALUES (1)")).await;
+        (0..count).for_each(|_| tx.emit(message("a")).unwrap());
+        DB::raw(&mut tx, end).await;
+        let error = bed.outbox.enqueue(&mut tx, message("b")).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+        // Nothing but the message is written in it.
+        bed.enqueue(&["kept"]).await;
+    }
+    assert_eq!(keys(&bed.all().await), ["kept"; 4]);
+}
 
 /// Seen to fail without the probe: the message is stored, the change that it tells of is not.
 #[tokio::test]
@@ -157,12 +179,26 @@ async fn a_transaction_that_sqlite_has_ended_leaves_the_pool_usable() {
     assert_eq!(keys(&bed.all().await), ["next", "next"], "another connection sees them");
 }
 
+async fn cut_in_the_commit<DB: Kind>(bed: &Bed<DB>) -> Error {
+    let (proxy, url) = behind_proxy(&bed.place.url);
+    let pool = sqlx::Pool::connect(&url).await.unwrap();
+    let mut tx = bed.outbox.begin(&pool).await.unwrap();
+    tx.emit(message("a")).unwrap();
+    proxy.cut_at(b"COMMIT");
+    tx.commit().await.unwrap_err()
+}
+
 /// Seen to fail when a commit that broke could be retried like any other error: the order was there
 /// twice.
 #[tokio::test]
 async fn a_commit_that_nobody_answered_is_unknown() {
-    let error = Error::committing(outbox_sql::DriverError::connection("it broke"));
-    assert!(matches!(error, Error::CommitUnknown(_)) && !error.is_retryable(), "{error:?}");
+    for error in [
+        cut_in_the_commit(&support::postgres().await).await,
+        cut_in_the_commit(&support::newest_postgres().await).await,
+        cut_in_the_commit(&support::mariadb().await).await,
+    ] {
+        assert!(matches!(error, Error::CommitUnknown(_)) && !error.is_retryable(), "{error:?}");
+    }
     let conflict = outbox_sql::DriverError::database(outbox_sql::Dialect::Postgres, "40001", "");
     assert!(Error::committing(conflict).is_retryable());
 }

@@ -19,6 +19,7 @@ for_every_database!(
     ten_thousand_messages_keep_their_order,
     strange_texts_survive_and_nul_is_refused,
     errors_show_no_payload,
+    a_trigger_s_own_code_shows_no_payload,
     a_service_that_exhausts_its_pool_does_not_starve_the_relay,
 );
 
@@ -247,14 +248,46 @@ async fn errors_show_no_payload<DB: Kind>(bed: Bed<DB>) {
     bed.execute(format!("CREATE TABLE {} {narrow}", bed.table(""))).await;
     let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
     let error = bed.outbox.enqueue(&mut tx, &secret).await.unwrap_err();
+    assert_no_canary(&error);
+    assert!(!error.is_retryable());
+}
+
+fn assert_no_canary(error: &Error) {
     let mut shown = format!("{error:?} {error}");
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         shown = format!("{shown} {cause:?} {cause}");
         source = cause.source();
     }
     assert!(!shown.contains("canary") && !shown.contains("63616e617279"), "{shown}");
-    assert!(!error.is_retryable());
+}
+
+/// A trigger of the user's that quotes the row, with a code of its own. Seen to fail when messages
+/// were shown with every code that isn't known to quote.
+async fn a_trigger_s_own_code_shows_no_payload<DB: Kind>(bed: Bed<DB>) {
+    let (outbox, refuse) = (bed.table(""), bed.beside("refuse"));
+    bed.execute(match bed.outbox.dialect() {
+        Dialect::Postgres => format!(
+            "CREATE FUNCTION {refuse}() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+             RAISE 'refused: %', NEW.message_key USING ERRCODE = 'OB001'; END$$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON {outbox} \
+             FOR EACH ROW EXECUTE FUNCTION {refuse}()"
+        ),
+        Dialect::MySql => format!(
+            "CREATE TRIGGER {refuse} BEFORE INSERT ON {outbox} FOR EACH ROW \
+             SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001, MESSAGE_TEXT = NEW.message_key"
+        ),
+        Dialect::Sqlite => format!(
+            "CREATE TRIGGER {refuse} BEFORE INSERT ON {outbox} \
+             BEGIN SELECT RAISE(ABORT, 'refused: canary'); END"
+        ),
+    })
+    .await;
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    tx.emit(message("canary")).unwrap();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::Database { .. }), "{error:?}");
+    assert_no_canary(&error);
 }
 
 /// FAILURES row 12, the database's part. Seen to fail with a driver that takes its connections

@@ -8,7 +8,9 @@ use outbox_core::{
     StoredRow, Verdict,
 };
 use outbox_sqlx::{Database, Identifier, Names, Outbox, OutboxConfig, Store, StoreConfig};
-pub(crate) use outbox_testkit::adapter::{fetch_all, keys, lease_request, message, relay, row_ref};
+pub(crate) use outbox_testkit::adapter::{
+    behind_proxy, fetch_all, keys, lease_request, message, relay, row_ref,
+};
 use sqlx::{MySql, Pool, Postgres, Sqlite};
 use tempfile::TempDir;
 use uuid::Uuid;

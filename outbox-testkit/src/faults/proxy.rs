@@ -38,6 +38,7 @@ struct State {
     generation: u64,
     holds_answers: bool,
     holds_requests: bool,
+    cuts_at: Option<&'static [u8]>,
 }
 
 impl Proxy {
@@ -66,6 +67,12 @@ impl Proxy {
     /// Ends all connections that there are, with what is under way on them.
     pub fn cut(&self) {
         self.state.send_modify(|state| state.generation += 1);
+    }
+
+    /// Ends a connection when its client sends `text` in one piece, once that was forwarded: the
+    /// server does it, and nobody hears of it.
+    pub fn cut_at(&self, text: &'static [u8]) {
+        self.state.send_modify(|state| state.cuts_at = Some(text));
     }
 
     /// Keeps back what the server answers from now on, until what this returns is dropped.
@@ -100,8 +107,11 @@ async fn forward(client: TcpStream, server: SocketAddr, state: watch::Receiver<S
     tokio::select! {
         // An error says that the proxy is gone.
         _ = ending.wait_for(|state| state.generation > generation) => {}
-        () = copy(from_client, to_server, requests, |state| state.holds_requests) => {}
-        () = copy(from_server, to_client, answers, |state| state.holds_answers) => {}
+        () = copy(from_client, to_server, requests, |state| state.holds_requests, |state, sent| {
+            let cut = state.cuts_at;
+            cut.is_some_and(|text| sent.windows(text.len()).any(|window| window == text))
+        }) => {}
+        () = copy(from_server, to_client, answers, |state| state.holds_answers, |_, _| false) => {}
     }
 }
 
@@ -110,6 +120,7 @@ async fn copy(
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
     held: impl Fn(&State) -> bool,
+    ends: impl Fn(&State, &[u8]) -> bool,
 ) {
     let mut bytes = vec![0; 16 * 1024];
     loop {
@@ -117,7 +128,8 @@ async fn copy(
         let Ok(count @ 1..) = from.read(&mut bytes).await else { return };
         // It may have been told to hold while it waited for something to read.
         let _ = state.wait_for(|state| !held(state)).await;
-        if to.write_all(&bytes[..count]).await.is_err() {
+        let sent = &bytes[..count];
+        if to.write_all(sent).await.is_err() || ends(&state.borrow(), sent) {
             return;
         }
     }
