@@ -2,6 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::time::Duration;
 
 use outbox_core::relay::{BatchId, Input, StoreCall};
@@ -41,11 +42,6 @@ pub(super) enum Happening {
     },
     /// A service goes on writing.
     Heartbeat,
-    /// A relay wanted to be called.
-    Timer {
-        relay: usize,
-        run: u64,
-    },
     Fault(Fault),
 }
 
@@ -88,8 +84,14 @@ impl Queue {
         self.scheduled
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Duration, Happening)> {
-        self.heap.pop().map(|Reverse(next)| (next.at, next.what))
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.heap.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// What happens at that time, which is not later than the next.
+    pub(super) fn pop_at(&mut self, at: Duration) -> Option<Happening> {
+        let next = self.heap.peek_mut().filter(|next| next.0.at == at)?;
+        Some(PeekMut::pop(next).0.what)
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) struct Relay {
     /// Connections that broke without having been used since.
     pub(super) broken: [bool; 3],
     pub(super) sending: HashMap<BatchId, Sending>,
-    timer_at: Option<Duration>,
+    /// It wants to be called then.
+    pub(super) timer_at: Option<Duration>,
     pub(super) stopping: bool,
     /// How many calls of the store were made at one instant.
     pub(super) calls: (Duration, u32),
@@ -89,6 +90,7 @@ impl World {
             return;
         }
         state.paused = true;
+        state.timer_at = None;
         self.tally.pauses += 1;
         self.disturbances += 1;
         self.queue.push(now + length, Happening::Fault(Fault::Resume(relay)));
@@ -151,31 +153,22 @@ impl World {
         let state = &mut self.relays[relay];
         let Some(machine) = &state.machine else { return };
         if machine.is_stopped() {
-            state.machine = None;
+            (state.machine, state.timer_at) = (None, None);
             return;
         }
-        let Some(at) = machine.poll_timeout() else { return };
-        if at <= now {
+        state.timer_at = machine.poll_timeout();
+        if state.timer_at.is_some_and(|at| at <= now) {
             let problem = format!("relay {relay} is busy doing nothing at {now:?}: {machine:?}");
-            self.problem(problem);
             // Time has to go on for the schedule to end.
-            let run = self.relays[relay].run;
-            self.relays[relay].timer_at = Some(now + Duration::from_millis(1));
-            self.queue.push(now + Duration::from_millis(1), Happening::Timer { relay, run });
-            return;
-        }
-        if state.timer_at != Some(at) {
-            state.timer_at = Some(at);
-            let run = state.run;
-            self.queue.push(at, Happening::Timer { relay, run });
+            state.timer_at = Some(now + Duration::from_millis(1));
+            self.problem(problem);
         }
     }
 
-    pub(super) fn timer(&mut self, relay: usize, run: u64) {
-        let state = &mut self.relays[relay];
-        if state.run == run && state.timer_at == Some(self.now) {
-            state.timer_at = None;
-            if !state.paused {
+    /// Calls the relays that wanted to be called now.
+    pub(super) fn timers(&mut self) {
+        for relay in 0..self.relays.len() {
+            if self.relays[relay].timer_at.take_if(|at| *at <= self.now).is_some() {
                 self.tell(relay, Input::Timeout);
             }
         }

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) relays: Vec<Relay>,
     pub(super) writers: Vec<Writer>,
     pub(super) open_writers: usize,
+    /// They wait for the one transaction that there may be.
+    pub(super) waiting_writers: Vec<usize>,
     pub(super) heartbeat: Option<Uuid>,
     pub(super) natures: HashMap<Uuid, Nature>,
     /// One for each destination.
@@ -67,6 +69,7 @@ impl World {
             relays: (0..scenario.relays).map(|_| Relay::default()).collect(),
             writers: Vec::new(),
             open_writers: scenario.transactions,
+            waiting_writers: Vec::new(),
             heartbeat: None,
             natures: HashMap::new(),
             topics: (0..scenario.destinations).map(|n| n.to_string().into()).collect(),
@@ -88,18 +91,23 @@ impl World {
         let breaking =
             if self.scenario.faults.breaking > 0.0 { MARGIN * 4 } else { Duration::ZERO };
         let end = self.calm_at + slowest + MARGIN + breaking;
-        while let Some((at, happening)) = self.queue.pop() {
-            if at > end {
-                break;
-            }
+        while let Some(at) = self.next_at().filter(|at| *at <= end) {
             self.now = at;
             self.tally.steps += 1;
-            self.happen(happening);
+            match self.queue.pop_at(at) {
+                Some(happening) => self.happen(happening),
+                None => self.timers(),
+            }
             if self.is_over() {
                 break;
             }
         }
         self.judge()
+    }
+
+    fn next_at(&self) -> Option<Duration> {
+        let timers = self.relays.iter().filter_map(|relay| relay.timer_at);
+        timers.chain(self.queue.next_at()).min()
     }
 
     pub(super) fn problem(&mut self, problem: String) {
@@ -134,7 +142,6 @@ impl World {
                 }
             }
             Happening::Heartbeat => self.heartbeat(),
-            Happening::Timer { relay, run } => self.timer(relay, run),
             Happening::Fault(fault) => self.fault(fault),
         }
     }
