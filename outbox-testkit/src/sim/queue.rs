@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outbox_core::relay::{BatchId, Input, StoreCall};
 
+use super::faults::Fault;
 use super::store::Call;
 
 /// Something that happens at its time.
@@ -43,20 +44,6 @@ pub(super) enum Happening {
     /// A service goes on writing.
     Heartbeat,
     Fault(Fault),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
-    Start(usize),
-    Leave(usize),
-    Crash(usize),
-    Pause(usize, Duration),
-    Resume(usize),
-    DatabaseDown(Duration),
-    DatabaseUp,
-    BrokerDown(Duration),
-    BrokerUp,
-    Rewind,
 }
 
 #[derive(Debug, Default)]

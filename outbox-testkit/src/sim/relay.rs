@@ -6,19 +6,23 @@ use std::time::Duration;
 use outbox_core::BatchLimits;
 use outbox_core::RelayId;
 use outbox_core::relay::{
-    BatchId, Command, Destination, DestinationSpec, Event, Input, Machine, Setup,
+    BatchId, Command, Destination, DestinationSpec, Event, Input, Machine, Setup, StoreCall,
 };
 use uuid::Uuid;
 
 use super::broker::Sending;
-use super::queue::{Fault, Happening};
+use super::faults::Fault;
+use super::queue::{Happening, slot};
 use super::store::Call;
+use super::tally::FaultKind;
+use super::watch::Watch;
 use super::world::World;
 
 #[derive(Debug, Default)]
 pub(super) struct Relay {
     /// Grows at each start, so that nothing reaches a relay that was meant for its predecessor.
     pub(super) run: u64,
+    pub(super) id: Option<RelayId>,
     pub(super) machine: Option<Machine>,
     pub(super) paused: bool,
     /// What arrived while it stood still.
@@ -28,11 +32,21 @@ pub(super) struct Relay {
     /// Connections that broke without having been used since.
     pub(super) broken: [bool; 3],
     pub(super) sending: HashMap<BatchId, Sending>,
+    /// How often its connections to the broker will break while they are in use.
+    pub(super) breaks: usize,
     /// It wants to be called then.
     pub(super) timer_at: Option<Duration>,
     pub(super) stopping: bool,
     /// How many calls of the store were made at one instant.
     pub(super) calls: (Duration, u32),
+    pub(super) watch: Watch,
+}
+
+impl Relay {
+    /// Whether something is being published or settled.
+    pub(super) fn in_flight(&self) -> bool {
+        !self.sending.is_empty() || self.calling[slot(StoreCall::Settle)]
+    }
 }
 
 impl World {
@@ -48,9 +62,10 @@ impl World {
             messages: self.rng.usize(1..9),
             bytes: [150, 100_000][self.rng.usize(..2)],
         };
+        let id = RelayId(Uuid::from_u128(u128::from(self.rng.u64(..))));
         let setup = Setup {
             config: self.scenario.config,
-            relay: RelayId(Uuid::from_u128(u128::from(self.rng.u64(..)))),
+            relay: id,
             visibility: self.scenario.visibility,
             destinations: (0..self.scenario.destinations)
                 .map(|_| DestinationSpec { ordering: self.scenario.ordering, limits })
@@ -60,7 +75,8 @@ impl World {
         };
         let machine = Machine::new(setup, self.now).expect("scenarios have valid settings");
         let run = self.relays[relay].run + 1;
-        self.relays[relay] = Relay { run, machine: Some(machine), ..Relay::default() };
+        self.relays[relay] =
+            Relay { run, id: Some(id), machine: Some(machine), ..Relay::default() };
         self.tell(relay, Input::Timeout);
     }
 
@@ -73,12 +89,13 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, relay: usize) {
+        let in_flight = self.relays[relay].in_flight();
         if self.relays[relay].machine.take().is_none() {
             return;
         }
-        self.tally.crashes += 1;
+        self.struck(FaultKind::Crashes, in_flight);
         self.disturbances += 1;
-        self.flush_buffers(relay);
+        self.tally.zombie_sends += self.flush_buffers(relay, false);
         let run = self.relays[relay].run + 1;
         self.relays[relay] = Relay { run, ..Relay::default() };
     }
@@ -91,7 +108,8 @@ impl World {
         }
         state.paused = true;
         state.timer_at = None;
-        self.tally.pauses += 1;
+        let in_flight = state.in_flight();
+        self.struck(FaultKind::Pauses, in_flight);
         self.disturbances += 1;
         self.queue.push(now + length, Happening::Fault(Fault::Resume(relay)));
     }
@@ -100,7 +118,7 @@ impl World {
         if !std::mem::take(&mut self.relays[relay].paused) {
             return;
         }
-        self.flush_buffers(relay);
+        self.tally.zombie_sends += self.flush_buffers(relay, false);
         for input in std::mem::take(&mut self.relays[relay].inbox) {
             self.tell(relay, input);
         }
@@ -128,6 +146,7 @@ impl World {
             _ => {}
         }
         let Some(machine) = &mut state.machine else { return };
+        state.watch.answer(&input, &mut self.tally);
         machine.handle(now, input);
         self.pump(relay);
     }
@@ -138,7 +157,7 @@ impl World {
         loop {
             let Some(machine) = &mut self.relays[relay].machine else { return };
             if let Some(event) = machine.poll_event() {
-                self.observe(&event);
+                self.observe(relay, &event);
                 continue;
             }
             match machine.poll_command(now) {
@@ -156,6 +175,7 @@ impl World {
             (state.machine, state.timer_at) = (None, None);
             return;
         }
+        state.watch.held(machine.held_lanes(), &mut self.tally);
         state.timer_at = machine.poll_timeout();
         if state.timer_at.is_some_and(|at| at <= now) {
             let problem = format!("relay {relay} is busy doing nothing at {now:?}: {machine:?}");
@@ -174,10 +194,20 @@ impl World {
         }
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn observe(&mut self, relay: usize, event: &Event) {
         self.tally.event(event);
+        let state = &mut self.relays[relay];
+        state.watch.event(event);
         match event {
-            Event::Lost(_) | Event::Expired(_) | Event::StoreFailed(..) => self.disturbances += 1,
+            Event::Released(_) if state.stopping => self.tally.leases_handed_back += 1,
+            Event::Released(_) => self.tally.leases_shed += 1,
+            Event::Expired(_) => {
+                self.disturbances += 1;
+                let waits = state.machine.as_ref().is_some_and(|machine| machine.in_memory() > 0);
+                let stopped = waits && state.sending.is_empty() && state.watch.is_well();
+                self.tally.self_stops += u64::from(stopped);
+            }
+            Event::Lost(_) | Event::StoreFailed(..) => self.disturbances += 1,
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outbox_core::{Message, MessageParts, Reason, Visibility};
+use outbox_core::{Message, MessageParts, Partition, Reason, Visibility};
 use uuid::Uuid;
 
 use super::broker::Nature;
@@ -155,7 +155,8 @@ impl World {
             let message = self.message_with(None);
             self.heartbeat = Some(message.id());
             let number = HEARTBEATS + self.queue.scheduled();
-            self.natures.insert(message.id(), Nature::default());
+            let partition = Partition::of_message(&message, self.scenario.partitions);
+            self.natures.insert(message.id(), Nature::harmless(partition));
             self.history.inserting(number, &message);
             self.database.insert(self.database_now(), transaction, message);
             self.database.commit(transaction);
