@@ -4,6 +4,7 @@ mod bench;
 mod driver;
 mod machine;
 mod metrics;
+mod model;
 mod regressions;
 mod routes;
 mod simulation;
