@@ -5,6 +5,7 @@ mod driver;
 mod machine;
 mod metrics;
 mod parking;
+mod model;
 mod regressions;
 mod routes;
 mod simulation;

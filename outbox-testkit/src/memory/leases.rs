@@ -15,6 +15,14 @@ impl Database {
         self.leases.apply(now, request, take_live, &mut self.counters);
         LeaseReport { leases: self.leases.report(now), relays: self.leases.live_relays(now), tx }
     }
+
+    /// Who owns a partition, even if its lease has run out: then nobody has taken it yet.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub fn owner(&self, partition: Partition) -> Option<RelayId> {
+        self.leases.partitions[usize::from(partition.0)].owner
+    }
 }
 
 #[derive(Debug, Clone)]

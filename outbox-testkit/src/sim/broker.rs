@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::relay::{Batch, BatchId, Input};
-use outbox_core::{Message, Ordering, Outcome};
-use uuid::Uuid;
+use outbox_core::{Message, Ordering, Outcome, Partition};
 
 use super::queue::Happening;
+use super::tally::FaultKind;
 use super::world::World;
 
 /// A batch between the call of the publisher and its return.
@@ -25,8 +25,9 @@ pub(super) struct Sending {
 }
 
 /// What a message is like for the broker, drawn when it first arrives.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Nature {
+    partition: Partition,
     failures_left: u32,
     rejected: bool,
     breaking: bool,
@@ -35,9 +36,32 @@ pub(super) struct Nature {
     pub(super) was_rejected: bool,
 }
 
+impl Nature {
+    /// Of a message that every broker takes.
+    pub(super) fn harmless(partition: Partition) -> Self {
+        Self {
+            partition,
+            failures_left: 0,
+            rejected: false,
+            breaking: false,
+            counted: 0,
+            was_rejected: false,
+        }
+    }
+
+    /// It was put back after it had died, perhaps because its cause was mended.
+    pub(super) fn redriven(&mut self, cured: bool) {
+        if cured {
+            let Self { counted, was_rejected, .. } = *self;
+            *self = Self { counted, was_rejected, ..Self::harmless(self.partition) };
+        }
+    }
+}
+
 impl World {
     pub(super) fn publish(&mut self, relay: usize, batch: Batch) {
         self.check_lanes(relay, &batch);
+        self.relays[relay].watch.publish(&batch, &mut self.tally);
         let run = self.relays[relay].run;
         let timeout = batch.deadline.saturating_sub(self.now);
         let slow = self.scenario.faults.can_duplicate() && self.rng.u8(..20) == 0;
@@ -90,6 +114,10 @@ impl World {
         }
         sending.open -= 1;
         self.relays[relay].sending.insert(batch, sending);
+        if accepted && self.relays[relay].breaks > 0 && self.rng.u8(..4) == 0 {
+            self.relays[relay].breaks -= 1;
+            self.reset_broker(relay);
+        }
     }
 
     fn outcome(&mut self, relay: usize, sending: &mut Sending, message: &Arc<Message>) -> Outcome {
@@ -107,7 +135,7 @@ impl World {
         if let Some(cut) = &sending.cut {
             return cut.clone();
         }
-        let nature = self.nature(message.id());
+        let nature = self.nature(message);
         if self.broker_down || nature.breaking {
             let cut = Outcome::Unavailable("connection refused".into());
             sending.cut = Some(cut.clone());
@@ -130,9 +158,10 @@ impl World {
             sending.cut = Some(Outcome::Unknown);
             return Outcome::Unknown;
         }
-        self.accept(relay, message);
+        self.accept(relay, message, true);
         if self.rng.f64() < faults.ack_lost {
             self.unknown += 1;
+            self.tally.acknowledgements_lost += 1;
             // The broker has it, and the messages behind it in its lane stay in order.
             sending.cut = Some(Outcome::Unknown);
             return Outcome::Unknown;
@@ -140,13 +169,26 @@ impl World {
         Outcome::Delivered
     }
 
-    pub(super) fn accept(&mut self, relay: usize, message: &Arc<Message>) {
+    /// The broker takes a message. A relay that runs, and whose clock goes as the database's does,
+    /// stops sending before its lease ends.
+    fn accept(&mut self, relay: usize, message: &Arc<Message>, runs: bool) {
         self.broker.accept(self.now, relay as u64, Arc::clone(message));
         self.history.accepted(message.id());
+        let partition = self.nature(message).partition;
+        if self.database.owner(partition) == self.relays[relay].id {
+            return;
+        }
+        self.tally.former_owner_sends += 1;
+        self.unknown += 1;
+        let faults = self.scenario.faults;
+        if runs && faults.clock_steps == 0 && faults.clock_leaps == 0 {
+            self.problem(format!("relay {relay} sent {} after its lease had ended", message.id()));
+        }
     }
 
-    fn nature(&mut self, id: Uuid) -> Nature {
+    fn nature(&mut self, message: &Message) -> Nature {
         let faults = self.scenario.faults;
+        let id = message.id();
         if let Some(nature) = self.natures.get(&id) {
             return *nature;
         }
@@ -155,8 +197,7 @@ impl World {
             failures_left: if failing { self.rng.u32(1..10) } else { 0 },
             rejected: self.rng.f64() < faults.rejected,
             breaking: self.rng.f64() < faults.breaking,
-            counted: 0,
-            was_rejected: false,
+            ..Nature::harmless(Partition::of_message(message, self.scenario.partitions))
         };
         self.natures.insert(id, nature);
         nature
@@ -167,7 +208,7 @@ impl World {
         let Some(sending) = self.relays[relay].sending.remove(&batch) else { return };
         debug_assert!(sending.open == 0 || self.now >= sending.deadline);
         for (message, outcome) in sending.messages.iter().zip(&sending.outcomes) {
-            self.nature(message.id());
+            self.nature(message);
             let nature = self.natures.get_mut(&message.id()).expect("drawn");
             // An outage is nobody's failure. Only where messages break connections, one that was
             // near may be blamed with them.
@@ -179,6 +220,8 @@ impl World {
             };
             nature.counted += u32::from(counts);
             self.tally.unknown_outcomes += u64::from(*outcome == Outcome::Unknown);
+            let size = sending.messages.len();
+            self.relays[relay].watch.returned(message.id(), outcome, size);
         }
         self.tell(relay, Input::Published(batch, sending.outcomes));
     }
@@ -191,8 +234,36 @@ impl World {
         }
     }
 
-    /// A relay that was killed or stood still may have bytes in a buffer that arrive all the same.
-    pub(super) fn flush_buffers(&mut self, relay: usize) {
+    /// The connections of a relay break: acknowledgements that were under way are lost.
+    fn reset_broker(&mut self, relay: usize) {
+        let mut batches: Vec<BatchId> = self.relays[relay].sending.keys().copied().collect();
+        batches.sort_unstable();
+        let mut lost = 0;
+        for batch in &batches {
+            let under_way = self.rng.usize(..4);
+            let outcome = if self.rng.bool() {
+                Outcome::Unknown
+            } else {
+                Outcome::Unavailable("connection reset".into())
+            };
+            let sending = self.relays[relay].sending.get_mut(batch).expect("it was listed");
+            let sent = sending.messages.len() - sending.open;
+            let acknowledged = sending.outcomes[..sent].iter_mut().rev();
+            let last = acknowledged.take_while(|outcome| **outcome == Outcome::Delivered);
+            for delivered in last.take(under_way) {
+                *delivered = outcome.clone();
+                lost += 1;
+            }
+        }
+        self.struck(FaultKind::BrokerResets, lost > 0);
+        lost += self.flush_buffers(relay, true);
+        self.unknown += lost;
+        self.tally.acknowledgements_lost += lost;
+    }
+
+    /// What a relay had in buffers, when it was killed, stood still or lost its connections, may
+    /// arrive all the same. Returns how many messages did.
+    pub(super) fn flush_buffers(&mut self, relay: usize, runs: bool) -> u64 {
         let mut buffers = Vec::new();
         for (id, sending) in &mut self.relays[relay].sending {
             let sent = sending.messages.len() - sending.open;
@@ -202,19 +273,21 @@ impl World {
             sending.cut = Some(Outcome::Unknown);
         }
         buffers.sort_by_key(|(id, ..)| *id);
+        let mut flushed = 0;
         for (_, messages, blocked) in buffers {
             let buffered = self.rng.usize(..4);
             for message in messages.iter().take(buffered) {
-                let nature = self.nature(message.id());
+                let nature = self.nature(message);
                 let refused = nature.breaking || nature.rejected || nature.failures_left > 0;
                 if self.broker_down || refused || message.key().is_some_and(|k| blocked.contains(k))
                 {
                     break;
                 }
-                self.accept(relay, message);
-                self.tally.zombie_sends += 1;
+                self.accept(relay, message, runs);
+                flushed += 1;
             }
         }
+        flushed
     }
 }
 

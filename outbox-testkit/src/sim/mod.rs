@@ -11,16 +11,18 @@
 //! ```
 
 mod broker;
+mod faults;
 mod queue;
 mod relay;
 mod scenario;
 mod store;
 mod tally;
+mod watch;
 mod world;
 mod writers;
 
 pub use scenario::{Faults, Scenario};
-pub use tally::Tally;
+pub use tally::{FaultCount, FaultKind, Tally};
 
 /// What came of a schedule.
 #[derive(Debug, Clone)]

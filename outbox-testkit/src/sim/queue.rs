@@ -2,10 +2,12 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::time::Duration;
 
 use outbox_core::relay::{BatchId, Input, StoreCall};
 
+use super::faults::Fault;
 use super::store::Call;
 
 /// Something that happens at its time.
@@ -41,26 +43,7 @@ pub(super) enum Happening {
     },
     /// A service goes on writing.
     Heartbeat,
-    /// A relay wanted to be called.
-    Timer {
-        relay: usize,
-        run: u64,
-    },
     Fault(Fault),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
-    Start(usize),
-    Leave(usize),
-    Crash(usize),
-    Pause(usize, Duration),
-    Resume(usize),
-    DatabaseDown(Duration),
-    DatabaseUp,
-    BrokerDown(Duration),
-    BrokerUp,
-    Rewind,
 }
 
 #[derive(Debug, Default)]
@@ -88,8 +71,14 @@ impl Queue {
         self.scheduled
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Duration, Happening)> {
-        self.heap.pop().map(|Reverse(next)| (next.at, next.what))
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.heap.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// What happens at that time, which is not later than the next.
+    pub(super) fn pop_at(&mut self, at: Duration) -> Option<Happening> {
+        let next = self.heap.peek_mut().filter(|next| next.0.at == at)?;
+        Some(PeekMut::pop(next).0.what)
     }
 }
 

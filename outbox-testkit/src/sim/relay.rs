@@ -6,19 +6,23 @@ use std::time::Duration;
 use outbox_core::BatchLimits;
 use outbox_core::RelayId;
 use outbox_core::relay::{
-    BatchId, Command, Destination, DestinationSpec, Event, Input, Machine, Setup,
+    BatchId, Command, Destination, DestinationSpec, Event, Input, Machine, Setup, StoreCall,
 };
 use uuid::Uuid;
 
 use super::broker::Sending;
-use super::queue::{Fault, Happening};
+use super::faults::Fault;
+use super::queue::{Happening, slot};
 use super::store::Call;
+use super::tally::FaultKind;
+use super::watch::Watch;
 use super::world::World;
 
 #[derive(Debug, Default)]
 pub(super) struct Relay {
     /// Grows at each start, so that nothing reaches a relay that was meant for its predecessor.
     pub(super) run: u64,
+    pub(super) id: Option<RelayId>,
     pub(super) machine: Option<Machine>,
     pub(super) paused: bool,
     /// What arrived while it stood still.
@@ -28,10 +32,21 @@ pub(super) struct Relay {
     /// Connections that broke without having been used since.
     pub(super) broken: [bool; 3],
     pub(super) sending: HashMap<BatchId, Sending>,
-    timer_at: Option<Duration>,
+    /// How often its connections to the broker will break while they are in use.
+    pub(super) breaks: usize,
+    /// It wants to be called then.
+    pub(super) timer_at: Option<Duration>,
     pub(super) stopping: bool,
     /// How many calls of the store were made at one instant.
     pub(super) calls: (Duration, u32),
+    pub(super) watch: Watch,
+}
+
+impl Relay {
+    /// Whether something is being published or settled.
+    pub(super) fn in_flight(&self) -> bool {
+        !self.sending.is_empty() || self.calling[slot(StoreCall::Settle)]
+    }
 }
 
 impl World {
@@ -47,9 +62,10 @@ impl World {
             messages: self.rng.usize(1..9),
             bytes: [150, 100_000][self.rng.usize(..2)],
         };
+        let id = RelayId(Uuid::from_u128(u128::from(self.rng.u64(..))));
         let setup = Setup {
             config: self.scenario.config,
-            relay: RelayId(Uuid::from_u128(u128::from(self.rng.u64(..)))),
+            relay: id,
             visibility: self.scenario.visibility,
             destinations: (0..self.scenario.destinations)
                 .map(|_| DestinationSpec { ordering: self.scenario.ordering, limits })
@@ -59,7 +75,8 @@ impl World {
         };
         let machine = Machine::new(setup, self.now).expect("scenarios have valid settings");
         let run = self.relays[relay].run + 1;
-        self.relays[relay] = Relay { run, machine: Some(machine), ..Relay::default() };
+        self.relays[relay] =
+            Relay { run, id: Some(id), machine: Some(machine), ..Relay::default() };
         self.tell(relay, Input::Timeout);
     }
 
@@ -72,12 +89,13 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, relay: usize) {
+        let in_flight = self.relays[relay].in_flight();
         if self.relays[relay].machine.take().is_none() {
             return;
         }
-        self.tally.crashes += 1;
+        self.struck(FaultKind::Crashes, in_flight);
         self.disturbances += 1;
-        self.flush_buffers(relay);
+        self.tally.zombie_sends += self.flush_buffers(relay, false);
         let run = self.relays[relay].run + 1;
         self.relays[relay] = Relay { run, ..Relay::default() };
     }
@@ -89,7 +107,9 @@ impl World {
             return;
         }
         state.paused = true;
-        self.tally.pauses += 1;
+        state.timer_at = None;
+        let in_flight = state.in_flight();
+        self.struck(FaultKind::Pauses, in_flight);
         self.disturbances += 1;
         self.queue.push(now + length, Happening::Fault(Fault::Resume(relay)));
     }
@@ -98,7 +118,7 @@ impl World {
         if !std::mem::take(&mut self.relays[relay].paused) {
             return;
         }
-        self.flush_buffers(relay);
+        self.tally.zombie_sends += self.flush_buffers(relay, false);
         for input in std::mem::take(&mut self.relays[relay].inbox) {
             self.tell(relay, input);
         }
@@ -126,6 +146,7 @@ impl World {
             _ => {}
         }
         let Some(machine) = &mut state.machine else { return };
+        state.watch.answer(&input, &mut self.tally);
         machine.handle(now, input);
         self.pump(relay);
     }
@@ -136,7 +157,7 @@ impl World {
         loop {
             let Some(machine) = &mut self.relays[relay].machine else { return };
             if let Some(event) = machine.poll_event() {
-                self.observe(&event);
+                self.observe(relay, &event);
                 continue;
             }
             match machine.poll_command(now) {
@@ -151,40 +172,42 @@ impl World {
         let state = &mut self.relays[relay];
         let Some(machine) = &state.machine else { return };
         if machine.is_stopped() {
-            state.machine = None;
+            (state.machine, state.timer_at) = (None, None);
             return;
         }
-        let Some(at) = machine.poll_timeout() else { return };
-        if at <= now {
+        state.watch.held(machine.held_lanes(), &mut self.tally);
+        state.timer_at = machine.poll_timeout();
+        if state.timer_at.is_some_and(|at| at <= now) {
             let problem = format!("relay {relay} is busy doing nothing at {now:?}: {machine:?}");
-            self.problem(problem);
             // Time has to go on for the schedule to end.
-            let run = self.relays[relay].run;
-            self.relays[relay].timer_at = Some(now + Duration::from_millis(1));
-            self.queue.push(now + Duration::from_millis(1), Happening::Timer { relay, run });
-            return;
-        }
-        if state.timer_at != Some(at) {
-            state.timer_at = Some(at);
-            let run = state.run;
-            self.queue.push(at, Happening::Timer { relay, run });
+            state.timer_at = Some(now + Duration::from_millis(1));
+            self.problem(problem);
         }
     }
 
-    pub(super) fn timer(&mut self, relay: usize, run: u64) {
-        let state = &mut self.relays[relay];
-        if state.run == run && state.timer_at == Some(self.now) {
-            state.timer_at = None;
-            if !state.paused {
+    /// Calls the relays that wanted to be called now.
+    pub(super) fn timers(&mut self) {
+        for relay in 0..self.relays.len() {
+            if self.relays[relay].timer_at.take_if(|at| *at <= self.now).is_some() {
                 self.tell(relay, Input::Timeout);
             }
         }
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn observe(&mut self, relay: usize, event: &Event) {
         self.tally.event(event);
+        let state = &mut self.relays[relay];
+        state.watch.event(event);
         match event {
-            Event::Lost(_) | Event::Expired(_) | Event::StoreFailed(..) => self.disturbances += 1,
+            Event::Released(_) if state.stopping => self.tally.leases_handed_back += 1,
+            Event::Released(_) => self.tally.leases_shed += 1,
+            Event::Expired(_) => {
+                self.disturbances += 1;
+                let waits = state.machine.as_ref().is_some_and(|machine| machine.in_memory() > 0);
+                let stopped = waits && state.sending.is_empty() && state.watch.is_well();
+                self.tally.self_stops += u64::from(stopped);
+            }
+            Event::Lost(_) | Event::StoreFailed(..) => self.disturbances += 1,
             _ => {}
         }
     }

@@ -26,6 +26,10 @@ pub struct Scenario {
     pub transactions: usize,
     /// Different keys; some messages have none.
     pub keys: u64,
+    /// How often an operator puts dead letters back.
+    pub redrives: usize,
+    /// Looks behind the cursors return a few rows at first, and more when they are asked for again.
+    pub short_looks: bool,
     /// What can go wrong.
     pub faults: Faults,
     /// The relays' settings.
@@ -59,6 +63,12 @@ pub struct Faults {
     pub database_outages: usize,
     /// Outages of the broker.
     pub broker_outages: usize,
+    /// Connections to the broker that break with acknowledgements under way.
+    pub broker_resets: usize,
+    /// Corrections of the database's clock, by less than half a lease.
+    pub clock_steps: usize,
+    /// Steps of the database's clock by half a lease or more: who owns what is uncertain for a while.
+    pub clock_leaps: usize,
     /// Places given out again, as after a restore.
     pub rewinds: usize,
 }
@@ -103,9 +113,11 @@ impl Scenario {
             ordering,
             destinations: rng.u16(1..3),
             partitions: rng.u16(1..7),
-            relays: rng.usize(1..4),
+            relays: [1, 2, 2, 3, 3, 4, 5][rng.usize(..7)],
             transactions: rng.usize(5..50),
             keys: rng.u64(1..9),
+            redrives: if rng.u8(..4) == 0 { rng.usize(1..4) } else { 0 },
+            short_looks: rng.u8(..4) == 0,
             faults,
             config,
             sabotage: None,
@@ -165,6 +177,9 @@ impl Faults {
             pauses: some(rng),
             database_outages: some(rng),
             broker_outages: some(rng),
+            broker_resets: some(rng),
+            clock_steps: some(rng),
+            clock_leaps: if rng.u8(..8) == 0 { rng.usize(1..3) } else { 0 },
             rewinds: usize::from(rng.u8(..8) == 0),
         }
     }

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use outbox_core::relay::{Input, StoreCall, StoreFailure};
-use outbox_core::{FetchRequest, LeaseRequest, RereadRequest, SettleRequest, StoreErrorKind};
+use outbox_core::{FetchRequest, LeaseRequest, Page, RereadRequest, SettleRequest, StoreErrorKind};
 
 use super::queue::{Happening, slot};
+use super::tally::FaultKind;
 use super::world::World;
+
+/// In schedules with short looks they return one row in so many that they might: with a few dozen
+/// messages no look is ever as long as a relay asks for.
+const SHORT_LOOK: u32 = 4096;
 
 #[derive(Debug, Clone)]
 pub(super) enum Call {
@@ -57,22 +62,58 @@ impl World {
             let failure = call.failure(failure(StoreErrorKind::Unavailable));
             return self.answer(relay, run, effect_at, failure);
         }
-        if self.rng.f64() >= self.scenario.faults.store_call {
-            let call = Box::new(call);
-            self.queue.push(effect_at, Happening::Effect { relay, run, call, answered: true });
-            return;
+        self.watch(relay, &call);
+        if self.rng.f64() < self.scenario.faults.store_call {
+            return self.fail(relay, run, effect_at, call);
         }
-        let kind = [StoreErrorKind::Unavailable, StoreErrorKind::Conflict][self.rng.usize(..2)];
+        let call = Box::new(call);
+        self.queue.push(effect_at, Happening::Effect { relay, run, call, answered: true });
+    }
+
+    /// A call that fails: before its effect, after it, or in the middle.
+    fn fail(&mut self, relay: usize, run: u64, effect_at: Duration, mut call: Call) {
+        let in_flight = self.relays[relay].in_flight();
+        let kinds = [StoreErrorKind::Unavailable, StoreErrorKind::Conflict, StoreErrorKind::Other];
+        let kind = kinds[self.rng.usize(..kinds.len())];
         let fails = call.failure(failure(kind));
         if kind == StoreErrorKind::Unavailable && self.rng.bool() {
             // It takes effect all the same, perhaps long after the relay has given it up.
             let late = self.scenario.config.lease.mul_f64(self.rng.f64() * self.rng.f64() * 2.0);
+            let partial = self.cut_short(&mut call);
+            let struck =
+                if partial { FaultKind::PartialSettlements } else { FaultKind::LostReplies };
+            self.struck(struck, in_flight);
             let call = Box::new(call);
             let effect = Happening::Effect { relay, run, call, answered: false };
             self.queue.push(effect_at + late, effect);
             self.disturbances += 1;
+        } else {
+            self.struck(FaultKind::FailedCalls, in_flight);
         }
         self.answer(relay, run, effect_at, fails);
+    }
+
+    /// A settlement may be several statements, deliveries first, of which the last have no effect.
+    fn cut_short(&mut self, call: &mut Call) -> bool {
+        let Call::Settle(request) = call else { return false };
+        let all = request.delivered.len() + request.verdicts.len();
+        if all < 2 || self.rng.bool() {
+            return false;
+        }
+        let done = self.rng.usize(1..all);
+        let delivered = request.delivered.len();
+        request.delivered.truncate(done);
+        request.verdicts.truncate(done.saturating_sub(delivered));
+        true
+    }
+
+    fn watch(&mut self, relay: usize, call: &Call) {
+        let watch = &mut self.relays[relay].watch;
+        match call {
+            Call::Fetch(request) => watch.fetch(request, &mut self.tally),
+            Call::Reread(request) => watch.reread(request, &mut self.tally),
+            Call::Lease(_) | Call::Settle(_) => {}
+        }
     }
 
     fn answer(&mut self, relay: usize, run: u64, at: Duration, input: Input) {
@@ -91,13 +132,31 @@ impl World {
         }
         let input = match call {
             Call::Lease(request) => Input::Leased(Ok(self.database.lease(now, request))),
-            Call::Fetch(request) => Input::Fetched(Ok(self.database.fetch(now, request))),
+            Call::Fetch(request) => Input::Fetched(Ok(self.fetch(now, request))),
             Call::Reread(request) => Input::Reread(Ok(self.database.reread(now, request))),
-            Call::Settle(request) => Input::Settled(Ok(self.database.settle(now, request))),
+            Call::Settle(request) => {
+                let mut report = self.database.settle(now, request);
+                // A store that forgets an answer breaks its contract, but must not break the relay.
+                if self.rng.f64() < self.scenario.faults.store_call / 4.0
+                    && report.verdicts.pop().is_some()
+                {
+                    self.struck(FaultKind::PartialAnswers, true);
+                    self.disturbances += 1;
+                }
+                Input::Settled(Ok(report))
+            }
         };
         if answered {
             self.answer(relay, run, self.now, input);
         }
+    }
+
+    fn fetch(&self, now: Duration, request: &FetchRequest) -> Page {
+        if !self.scenario.short_looks {
+            return self.database.fetch(now, request);
+        }
+        let look_limit = (request.look_limit / SHORT_LOOK).max(1);
+        self.database.fetch(now, &FetchRequest { look_limit, ..request.clone() })
     }
 
     /// Mostly a few milliseconds, sometimes a few dozen, sometimes none.

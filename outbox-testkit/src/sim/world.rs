@@ -7,11 +7,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::broker::Nature;
-use super::queue::{Fault, Happening, Queue};
+use super::queue::{Happening, Queue};
 use super::relay::Relay;
 use super::writers::{WRITING, Writer};
 use super::{Outcome, Scenario, Tally};
-use crate::history::{Bounds, History};
+use crate::history::{Bounds, History, Violation};
 use crate::memory::{Broker, Database};
 
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) relays: Vec<Relay>,
     pub(super) writers: Vec<Writer>,
     pub(super) open_writers: usize,
+    /// They wait for the one transaction that there may be.
+    pub(super) waiting_writers: Vec<usize>,
     pub(super) heartbeat: Option<Uuid>,
     pub(super) natures: HashMap<Uuid, Nature>,
     /// One for each destination.
@@ -38,12 +40,14 @@ pub(super) struct World {
     pub(super) disturbances: u64,
     /// Publishes that arrived though the relay doesn't know.
     pub(super) unknown: u64,
+    /// What the database's clock, which is another than the relays', showed at the beginning; its
+    /// steps change it.
+    pub(super) database_epoch: Duration,
     /// The last fault ends then.
-    calm_at: Duration,
+    pub(super) calm_at: Duration,
     problems: Vec<String>,
 }
 
-/// The database's clock is another than the relays'.
 const DATABASE_EPOCH: Duration = Duration::from_secs(1_000_000);
 
 /// Time to recover beyond leases and backoffs: for latencies, probes, and small windows.
@@ -67,13 +71,15 @@ impl World {
             relays: (0..scenario.relays).map(|_| Relay::default()).collect(),
             writers: Vec::new(),
             open_writers: scenario.transactions,
+            waiting_writers: Vec::new(),
             heartbeat: None,
             natures: HashMap::new(),
             topics: (0..scenario.destinations).map(|n| n.to_string().into()).collect(),
             defective: HashSet::new(),
-            tally: Tally { schedules: 1, ..Tally::default() },
+            tally: Tally::of(&scenario),
             disturbances: 0,
             unknown: 0,
+            database_epoch: DATABASE_EPOCH,
             calm_at: WRITING,
             problems: Vec::new(),
             scenario,
@@ -88,18 +94,23 @@ impl World {
         let breaking =
             if self.scenario.faults.breaking > 0.0 { MARGIN * 4 } else { Duration::ZERO };
         let end = self.calm_at + slowest + MARGIN + breaking;
-        while let Some((at, happening)) = self.queue.pop() {
-            if at > end {
-                break;
-            }
+        while let Some(at) = self.next_at().filter(|at| *at <= end) {
             self.now = at;
             self.tally.steps += 1;
-            self.happen(happening);
+            match self.queue.pop_at(at) {
+                Some(happening) => self.happen(happening),
+                None => self.timers(),
+            }
             if self.is_over() {
                 break;
             }
         }
         self.judge()
+    }
+
+    fn next_at(&self) -> Option<Duration> {
+        let timers = self.relays.iter().filter_map(|relay| relay.timer_at);
+        timers.chain(self.queue.next_at()).min()
     }
 
     pub(super) fn problem(&mut self, problem: String) {
@@ -109,7 +120,7 @@ impl World {
     }
 
     pub(super) fn database_now(&self) -> Duration {
-        DATABASE_EPOCH + self.now
+        self.database_epoch + self.now
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -134,108 +145,7 @@ impl World {
                 }
             }
             Happening::Heartbeat => self.heartbeat(),
-            Happening::Timer { relay, run } => self.timer(relay, run),
             Happening::Fault(fault) => self.fault(fault),
-        }
-    }
-
-    /// Relays come and go in every schedule; what else happens is drawn.
-    fn plan_faults(&mut self) {
-        let faults = self.scenario.faults;
-        let relays = self.scenario.relays;
-        let lease = self.scenario.config.lease;
-        for relay in 0..relays {
-            self.plan(Duration::from_millis(500), Fault::Start(relay));
-        }
-        for _ in 0..self.rng.usize(..3) {
-            let relay = self.rng.usize(..relays);
-            let at = self.plan(WRITING, Fault::Leave(relay));
-            self.queue.push(at + lease / 2, Happening::Fault(Fault::Start(relay)));
-        }
-        for _ in 0..faults.crashes {
-            let relay = self.rng.usize(..relays);
-            let at = self.plan(WRITING, Fault::Crash(relay));
-            let back = at + lease.mul_f64(self.rng.f64() * 2.0);
-            self.queue.push(back, Happening::Fault(Fault::Start(relay)));
-            self.calm(back);
-        }
-        for _ in 0..faults.pauses {
-            let relay = self.rng.usize(..relays);
-            let length = lease.mul_f64(self.rng.f64() * 3.0);
-            let at = self.plan(WRITING, Fault::Pause(relay, length));
-            self.calm(at + length);
-        }
-        for _ in 0..faults.database_outages {
-            let length = lease.mul_f64(self.rng.f64() * 2.0);
-            let at = self.plan(WRITING, Fault::DatabaseDown(length));
-            self.calm(at + length);
-        }
-        for _ in 0..faults.broker_outages {
-            let length = lease.mul_f64(self.rng.f64() * 2.5);
-            let at = self.plan(WRITING, Fault::BrokerDown(length));
-            self.calm(at + length);
-        }
-        for _ in 0..faults.rewinds {
-            self.plan(WRITING, Fault::Rewind);
-        }
-        // Whoever left or was killed comes back, so that somebody finishes the work. A message that
-        // breaks connections is only told from an outage by others that pass.
-        if faults.breaking > 0.0 {
-            self.queue.push(self.calm_at, Happening::Heartbeat);
-        }
-        for relay in 0..relays {
-            self.queue.push(self.calm_at, Happening::Fault(Fault::Start(relay)));
-        }
-    }
-
-    fn plan(&mut self, within: Duration, fault: Fault) -> Duration {
-        let at = within.mul_f64(self.rng.f64());
-        self.queue.push(at, Happening::Fault(fault));
-        at
-    }
-
-    fn calm(&mut self, at: Duration) {
-        self.calm_at = self.calm_at.max(at);
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Start(relay) => self.start(relay),
-            Fault::Leave(relay) => self.leave(relay),
-            Fault::Crash(relay) => self.crash(relay),
-            Fault::Pause(relay, length) => self.pause(relay, length),
-            Fault::Resume(relay) => self.resume(relay),
-            Fault::DatabaseDown(length) => {
-                self.tally.database_outages += 1;
-                self.database_down = true;
-                self.break_connections();
-                self.queue.push(self.now + length, Happening::Fault(Fault::DatabaseUp));
-            }
-            Fault::DatabaseUp => self.database_down = false,
-            Fault::BrokerDown(length) => {
-                self.tally.broker_outages += 1;
-                self.broker_down = true;
-                self.queue.push(self.now + length, Happening::Fault(Fault::BrokerUp));
-            }
-            Fault::BrokerUp => self.broker_down = false,
-            Fault::Rewind => self.rewind(),
-        }
-    }
-
-    /// A restored database gives places out again. What was in it then is in it now, as this
-    /// happens only when nothing is pending; and every connection breaks.
-    fn rewind(&mut self) {
-        if self.database.backlog() == 0 && self.database.open_transactions() == 0 {
-            self.tally.rewinds += 1;
-            self.disturbances += 1;
-            self.database.rewind(outbox_core::Seq::START);
-            self.break_connections();
-        }
-    }
-
-    fn break_connections(&mut self) {
-        for relay in &mut self.relays {
-            relay.broken = [true; 3];
         }
     }
 
@@ -252,15 +162,19 @@ impl World {
     }
 
     fn judge(mut self) -> Outcome {
-        for id in self.database.died() {
-            self.history.dead_lettered(*id);
+        for message in self.database.dead() {
+            self.history.dead_lettered(message.id());
         }
         self.history.remaining(self.database.backlog() as u64);
         let faultless = !self.scenario.faults.can_duplicate();
         let bounds = if faultless { Bounds::NO_FAULTS } else { self.bounds() };
         let report = self.history.check(&bounds);
+        // Two relays may work on one partition for a while after the clock has leapt.
+        let may_overtake = self.scenario.faults.clock_leaps > 0;
         for violation in &report.violations {
-            self.problem(violation.to_string());
+            if !(may_overtake && matches!(violation, Violation::Order { .. })) {
+                self.problem(violation.to_string());
+            }
         }
         let stale = self.database.counters().stale_applied;
         if stale > 0 {
@@ -271,10 +185,6 @@ impl World {
         self.tally.delivered = report.delivered;
         self.tally.dead_lettered = report.dead_lettered;
         self.tally.duplicates = report.duplicates;
-        if faultless {
-            self.tally.faultless_schedules = 1;
-            self.tally.faultless_duplicates = report.duplicates;
-        }
         self.tally.counters(&self.database.counters());
         Outcome { problems: self.problems, tally: self.tally }
     }
@@ -293,7 +203,9 @@ impl World {
         for id in self.database.died().to_vec() {
             let failed_often = |nature: &Nature| nature.was_rejected || nature.counted >= allowed;
             let justified = self.natures.get(&id).is_some_and(failed_often);
-            if !justified && !self.defective.contains(&id) {
+            if self.defective.contains(&id) {
+                self.tally.unreadable += 1;
+            } else if !justified {
                 self.problem(format!("message {id} was given up without having failed so often"));
             }
         }

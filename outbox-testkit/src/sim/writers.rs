@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outbox_core::{Message, MessageParts, Reason, Visibility};
+use outbox_core::{Message, MessageParts, Partition, Reason, Visibility};
 use uuid::Uuid;
 
 use super::broker::Nature;
@@ -32,6 +32,12 @@ const HEARTBEATS: u64 = 1 << 32;
 
 /// Writers begin within this time.
 pub(super) const WRITING: Duration = Duration::from_secs(3);
+
+/// A writer that found no database tries again within this time.
+const COMES_BACK: Duration = Duration::from_millis(500);
+
+/// Something follows, but not at the same time.
+const INSTANT: Duration = Duration::from_micros(1);
 
 impl World {
     pub(super) fn plan_writers(&mut self) {
@@ -71,24 +77,39 @@ impl World {
     }
 
     pub(super) fn write(&mut self, index: usize) {
-        let wait = self.writers[index].pace.mul_f64(self.rng.f64()) + Duration::from_micros(1);
         match self.writers[index].state {
-            // Without a database the service fails and comes back later, as its users do.
-            State::Waiting if self.database_down => {}
-            State::Waiting => {
-                if let Some(transaction) = self.database.begin() {
-                    self.writers[index].state = State::Open(transaction);
-                }
-            }
+            State::Waiting => self.begin(index),
             // The connection is gone, and with it the transaction.
             State::Open(transaction) if self.database_down => self.roll_back(index, transaction),
             State::Open(transaction) => self.step(index, transaction),
             State::Done => {}
         }
-        if matches!(self.writers[index].state, State::Done) {
-            self.open_writers -= 1;
+        if let State::Open(_) = self.writers[index].state {
+            let pace = self.writers[index].pace.mul_f64(self.rng.f64());
+            self.queue.push(self.now + pace + INSTANT, Happening::Write(index));
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        if self.database_down {
+            // The service fails and comes back later, as its users do.
+            let later = self.now + COMES_BACK.mul_f64(self.rng.f64()) + INSTANT;
+            self.queue.push(later, Happening::Write(index));
+        } else if let Some(transaction) = self.database.begin() {
+            self.writers[index].state = State::Open(transaction);
         } else {
-            self.queue.push(self.now + wait, Happening::Write(index));
+            self.waiting_writers.push(index);
+        }
+    }
+
+    /// A transaction has ended: where there may be but one at a time, another may begin.
+    fn ended(&mut self, index: usize) {
+        self.writers[index].state = State::Done;
+        self.open_writers -= 1;
+        if !self.waiting_writers.is_empty() {
+            let next = self.rng.usize(..self.waiting_writers.len());
+            let next = self.waiting_writers.swap_remove(next);
+            self.queue.push(self.now + INSTANT, Happening::Write(next));
         }
     }
 
@@ -105,9 +126,9 @@ impl World {
                 self.database.insert(now, transaction, message);
             }
         } else if writer.commits {
-            writer.state = State::Done;
             self.database.commit(transaction);
             self.history.committed(index as u64);
+            self.ended(index);
             self.wake_somebody();
         } else {
             self.roll_back(index, transaction);
@@ -118,7 +139,7 @@ impl World {
         self.database.rollback(transaction);
         self.history.rolled_back(index as u64);
         self.tally.rolled_back += 1;
-        self.writers[index].state = State::Done;
+        self.ended(index);
     }
 
     /// A message after the other, while there is a backlog.
@@ -134,7 +155,8 @@ impl World {
             let message = self.message_with(None);
             self.heartbeat = Some(message.id());
             let number = HEARTBEATS + self.queue.scheduled();
-            self.natures.insert(message.id(), Nature::default());
+            let partition = Partition::of_message(&message, self.scenario.partitions);
+            self.natures.insert(message.id(), Nature::harmless(partition));
             self.history.inserting(number, &message);
             self.database.insert(self.database_now(), transaction, message);
             self.database.commit(transaction);

@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use outbox_testkit::sim::{Scenario, Tally, run as run_schedule};
+use outbox_testkit::sim::{FaultKind, Scenario, Tally, run as run_schedule};
+use serde_json::{Map, Value, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
@@ -18,6 +19,18 @@ pub(crate) struct SimulateArgs {
     /// The seed of the first one; the others follow. With `--schedules 1` this replays one.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+
+    /// Print the counts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of all schedules.
+#[derive(Debug, Default)]
+struct Run {
+    tally: Tally,
+    /// Schedules that broke a promise, and which.
+    failures: Vec<(Scenario, Vec<String>)>,
 }
 
 /// More failures than these say nothing new.
@@ -26,13 +39,26 @@ const SHOWN: usize = 5;
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     let began = Instant::now();
     let workers = thread::available_parallelism()?.get();
-    println!(
-        "simulating {} schedules from seed {} on {workers} threads",
-        args.schedules, args.seed
-    );
+    if !args.json {
+        println!(
+            "simulating {} schedules from seed {} on {workers} threads",
+            args.schedules, args.seed
+        );
+    }
+    let mut run = simulate(args, workers);
+    run.failures.sort_by_key(|(scenario, _)| scenario.seed);
+    if args.json {
+        println!("{:#}", run.to_json(args, began.elapsed()));
+    } else {
+        run.print(began.elapsed());
+    }
+    run.judge(args.schedules)
+}
+
+fn simulate(args: &SimulateArgs, workers: usize) -> Run {
     let next = AtomicU64::new(args.seed);
-    let end = args.seed + args.schedules;
-    let result = Mutex::new((Tally::default(), Vec::new()));
+    let end = args.seed.saturating_add(args.schedules);
+    let run = Mutex::new(Run::default());
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -42,24 +68,15 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
                     let outcome = run_schedule(&scenario);
                     tally += outcome.tally;
                     if !outcome.problems.is_empty() {
-                        result.lock().expect("nobody panics").1.push((scenario, outcome.problems));
+                        let failure = (scenario, outcome.problems);
+                        run.lock().expect("nobody panics").failures.push(failure);
                     }
                 }
-                result.lock().expect("nobody panics").0 += tally;
+                run.lock().expect("nobody panics").tally += tally;
             });
         }
     });
-    let (tally, failures) = result.into_inner().expect("nobody panics");
-    println!("{tally}");
-    for (scenario, problems) in failures.iter().take(SHOWN) {
-        println!("seed {} failed: {scenario:?}", scenario.seed);
-        for problem in problems {
-            println!("    {problem}");
-        }
-        println!("    again: cargo xtask simulate --schedules 1 --seed {}", scenario.seed);
-    }
-    println!("{} schedules failed; {:.0} s", failures.len(), began.elapsed().as_secs_f32());
-    judge(&tally, failures.len(), args.schedules)
+    run.into_inner().expect("nobody panics")
 }
 
 fn claim(next: &AtomicU64, end: u64) -> Option<u64> {
@@ -67,26 +84,90 @@ fn claim(next: &AtomicU64, end: u64) -> Option<u64> {
     (seed < end).then_some(seed)
 }
 
-/// A run that reached nothing proves nothing.
-fn judge(tally: &Tally, failures: usize, schedules: u64) -> Result<()> {
-    if failures > 0 {
-        bail!("{failures} schedules broke a promise");
+fn again(scenario: &Scenario) -> String {
+    format!("cargo xtask simulate --schedules 1 --seed {}", scenario.seed)
+}
+
+impl Run {
+    fn print(&self, took: Duration) {
+        println!("{}", self.tally);
+        for (scenario, problems) in self.failures.iter().take(SHOWN) {
+            println!("seed {} failed: {scenario:?}", scenario.seed);
+            for problem in problems {
+                println!("    {problem}");
+            }
+            println!("    again: {}", again(scenario));
+        }
+        println!("{} schedules failed; {:.0} s", self.failures.len(), took.as_secs_f32());
     }
-    let unreached: Vec<&str> = [
-        ("schedules without faults", tally.faultless_schedules),
-        ("rows found behind the cursor", tally.late_rows),
-        ("stale verdicts refused", tally.stale_verdicts_refused),
-        ("leases taken over", tally.leases_taken_over),
-        ("crashes", tally.crashes),
-        ("zombie sends", tally.zombie_sends),
-        ("dead letters", tally.dead_lettered),
-        ("clean stops", tally.clean_stops),
-    ]
-    .into_iter()
-    .filter_map(|(what, count)| (count == 0).then_some(what))
-    .collect();
-    if schedules >= 1000 && !unreached.is_empty() {
-        bail!("the run proves too little; never reached: {}", unreached.join(", "));
+
+    fn to_json(&self, args: &SimulateArgs, took: Duration) -> Value {
+        let counts: Map<String, Value> =
+            self.tally.counts().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        let fault = |kind: FaultKind| {
+            let faulted = self.tally.fault(kind);
+            let value = json!({
+                "schedules": faulted.schedules,
+                "times": faulted.times,
+                "in_flight": faulted.in_flight,
+            });
+            (kind.name().to_owned(), value)
+        };
+        let failure = |(scenario, problems): &(Scenario, Vec<String>)| json!({ "seed": scenario.seed, "problems": problems, "again": again(scenario) });
+        json!({
+            "seed": args.seed,
+            "seconds": took.as_secs_f32(),
+            "counts": counts,
+            "faults": FaultKind::ALL.into_iter().map(fault).collect::<Map<_, _>>(),
+            "unreached": self.tally.unreached(),
+            "failures": self.failures.iter().map(failure).collect::<Vec<_>>(),
+        })
     }
-    Ok(())
+
+    /// A run that reached nothing proves nothing.
+    fn judge(&self, schedules: u64) -> Result<()> {
+        if !self.failures.is_empty() {
+            bail!("{} schedules broke a promise", self.failures.len());
+        }
+        let unreached = self.tally.unreached();
+        if schedules >= Tally::ENOUGH && !unreached.is_empty() {
+            bail!("the run proves too little; never reached: {}", unreached.join(", "));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail when only what was asked for is judged, and not what was reached.
+    #[test]
+    fn a_run_that_reaches_nothing_fails_by_name() {
+        let mut run = Run::default();
+        let error = run.judge(Tally::ENOUGH).unwrap_err().to_string();
+        assert!(error.contains("late rows") && error.contains("crashes"), "{error}");
+        run.tally.late_rows = 1;
+        run.tally.faults[FaultKind::Crashes as usize].times = 1;
+        let error = run.judge(Tally::ENOUGH).unwrap_err().to_string();
+        assert!(!error.contains("late rows") && error.contains("crashes in flight"), "{error}");
+        // A few schedules can't reach everything.
+        run.judge(1).unwrap();
+    }
+
+    #[test]
+    fn a_broken_promise_fails_whatever_was_reached() {
+        let failures = vec![(Scenario::draw(7), vec!["lost".to_owned()])];
+        let error = Run { tally: Tally::default(), failures }.judge(1).unwrap_err().to_string();
+        assert!(error.contains("1 schedules broke a promise"), "{error}");
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_by_programs() {
+        let args = SimulateArgs { schedules: 3, seed: 5, json: true };
+        let printed = simulate(&args, 2).to_json(&args, Duration::from_secs(1));
+        assert_eq!((&printed["seed"], &printed["counts"]["schedules"]), (&json!(5), &json!(3)));
+        assert_eq!(printed["failures"], json!([]));
+        assert!(printed["faults"]["crashes"]["in_flight"].is_u64(), "{printed}");
+    }
 }
