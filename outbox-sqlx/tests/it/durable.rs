@@ -11,8 +11,8 @@ use crate::server::{SCHEMA, Server};
 use crate::support::{self, Kind as _, fetch_all, message};
 
 /// FAILURES row 61: MariaDB shows a transaction to others while its log is on its way to the disk,
-/// here for as long as the test wants. Seen to fail without `make_durable` in the fetch: the message
-/// was read.
+/// here for as long as the test wants. Seen to fail without `make_durable` in the fetch: the
+/// message was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_on_the_disk_yet_is_not_fetched() {
     let server = Server::<MySql>::start().await;
