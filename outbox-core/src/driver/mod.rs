@@ -44,6 +44,7 @@ use telemetry::Telemetry;
 /// | `outbox_end_to_end_seconds` | histogram | | from a message's creation, by its producer's clock, to its delivery |
 /// | `outbox_retried_total` | counter | | failed attempts that are followed by another |
 /// | `outbox_dead_total` | counter | | messages that became dead letters |
+/// | `outbox_parked_total` | counter | | messages moved after one that died |
 /// | `outbox_breaker_open` | gauge | `publisher` | 1 while the publisher rests, as its broker is unavailable |
 /// | `outbox_fetch_seconds` | histogram | | how long reading a page took |
 /// | `outbox_looked_behind_total` | counter | | rows read again behind the cursor |

@@ -33,6 +33,7 @@ pub struct History {
     accepted: Vec<Uuid>,
     dead: HashSet<Uuid>,
     redriven: HashMap<Uuid, u64>,
+    parks: bool,
     remaining: u64,
 }
 
@@ -170,8 +171,14 @@ impl History {
         self.index.get(&id).map(|at| &self.ledger[*at])
     }
 
-    /// Dead letters and what came of them have left the order of their key.
+    /// Dead letters keep the order of their key with what comes after them, which waits for them.
+    pub fn dead_letters_keep_their_place(&mut self) {
+        self.parks = true;
+    }
+
+    /// Unless they keep their place, dead letters and what came of them have left the order of
+    /// their key.
     fn left_its_lane(&self, id: Uuid) -> bool {
-        self.dead.contains(&id) || self.redriven.contains_key(&id)
+        !self.parks && (self.dead.contains(&id) || self.redriven.contains_key(&id))
     }
 }

@@ -1,8 +1,9 @@
 //! Faults that strike at their time: relays, database, broker, clock.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use outbox_core::{DeadFilter, Seq, Visibility};
+use outbox_core::{DeadChange, DeadFilter, Seq, Visibility};
 
 use super::queue::Happening;
 use super::tally::FaultKind;
@@ -195,11 +196,13 @@ impl World {
             return self.queue.push(later, Happening::Fault(Fault::Redrive));
         }
         let limit = self.rng.u32(1..5);
-        let dead: Vec<_> =
-            self.database.dead().take(limit as usize).map(|message| message.id()).collect();
-        let back = self.database.redrive(self.database_now(), &DeadFilter::default(), limit);
+        let mut dead: Vec<_> = self.database.dead().map(|message| message.id()).collect();
+        let change = DeadChange { limit, ..DeadChange::new("operator", DeadFilter::default()) };
+        let back = self.database.redrive(self.database_now(), &change);
+        let left: HashSet<_> = self.database.dead().map(|message| message.id()).collect();
+        dead.retain(|id| !left.contains(id));
         if back != dead.len() as u64 {
-            self.problem(format!("{back} of {} dead letters were redriven", dead.len()));
+            self.problem(format!("{back} messages were redriven, {} are back", dead.len()));
         }
         if !dead.is_empty() {
             self.struck(FaultKind::Redrives, self.in_flight());

@@ -127,9 +127,11 @@ impl Scenario {
 
 /// Small windows and short times, so that every bound is reached within a few dozen messages.
 fn config(rng: &mut fastrand::Rng) -> RelayConfig {
+    use DeadLetterPolicy::{Park, Skip};
+
     let lease = Duration::from_millis(rng.u64(600..2000));
     RelayConfig {
-        dead_letters: DeadLetterPolicy::default(),
+        dead_letters: *rng.choice(&[Skip, Skip, Park]).expect("there are some"),
         lease,
         publish_timeout: lease.mul_f64(0.2 + rng.f64() * 0.3),
         window_messages: [1, 3, 8, 64][rng.usize(..4)],

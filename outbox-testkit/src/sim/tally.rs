@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use outbox_core::relay::{Event, StoreCall};
+use outbox_core::relay::{DeadLetterPolicy, Event, StoreCall};
 use outbox_core::{Ordering, StoreErrorKind, Visibility};
 
 use super::Scenario;
@@ -52,6 +52,8 @@ tally! {
     prefix_schedules,
     /// Schedules whose brokers take one message of a key at a time.
     independent_schedules,
+    /// Schedules in which what comes after a dead message waits for it.
+    parking_schedules,
     /// Schedules with more than three relays.
     crowded_schedules,
     /// Happenings worked off.
@@ -64,6 +66,10 @@ tally! {
     delivered,
     /// Messages given up, and not put back.
     dead_lettered,
+    /// Messages moved after one that died.
+    parked,
+    /// Messages that were not moved, as that one had been put back.
+    not_parked,
     /// Dead letters put back.
     redriven,
     /// Rows given up because they can't be read whole.
@@ -261,6 +267,7 @@ impl Tally {
             age_schedules: one(matches!(scenario.visibility, Visibility::Within(_))),
             prefix_schedules: one(scenario.ordering == Ordering::PrefixPerKey),
             independent_schedules: one(scenario.ordering == Ordering::Independent),
+            parking_schedules: one(scenario.config.dead_letters == DeadLetterPolicy::Park),
             crowded_schedules: one(scenario.relays > 3),
             ..Self::default()
         }
@@ -332,6 +339,8 @@ impl Tally {
         self.leases_taken_over += counters.leases_taken_over;
         self.stale_verdicts_refused += counters.stale_refused;
         self.verdicts_gone += counters.verdicts_gone;
+        self.parked += counters.parked;
+        self.not_parked += counters.not_parked;
         self.deliveries_gone += counters.delivered_gone;
     }
 }

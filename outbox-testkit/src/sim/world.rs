@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_core::relay::DeadLetterPolicy;
 use uuid::Uuid;
 
 use super::broker::Nature;
@@ -164,6 +165,9 @@ impl World {
     fn judge(mut self) -> Outcome {
         for message in self.database.dead() {
             self.history.dead_lettered(message.id());
+        }
+        if self.scenario.config.dead_letters == DeadLetterPolicy::Park {
+            self.history.dead_letters_keep_their_place();
         }
         self.history.remaining(self.database.backlog() as u64);
         let faultless = !self.scenario.faults.can_duplicate();
