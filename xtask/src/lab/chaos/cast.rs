@@ -93,7 +93,17 @@ impl Cast {
 
     /// The dead letters that there are, and their topics.
     pub(super) async fn dead(&self) -> Result<Vec<(Uuid, String)>> {
-        let letters = self.admin.dead_letters(&DeadFilter::default(), MOST).await?;
+        let filter = DeadFilter::default();
+        let mut letters = self.admin.dead_letters(&filter, MOST).await;
+        // What a fault has broken is a connection that it has: the next one works.
+        for _ in 0..ATTEMPTS {
+            if letters.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            letters = self.admin.dead_letters(&filter, MOST).await;
+        }
+        let letters = letters?;
         ensure!(letters.len() < MOST as usize, "more dead letters than are counted");
         let named = |letter: outbox_core::DeadLetter| {
             (letter.message.id(), letter.message.topic().to_owned())
@@ -163,6 +173,8 @@ impl Cast {
         self.directory.keep()
     }
 }
+
+const ATTEMPTS: usize = 20;
 
 /// More dead letters than a run makes.
 const MOST: u32 = 1_000_000;

@@ -5,8 +5,8 @@ use std::ops::AddAssign;
 /// Counted in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Told {
-    /// Partitions that another relay took, or whose lease ran out: what was published and not
-    /// settled yet is published again.
+    /// How often another relay took partitions, or leases ran out: what was published and not
+    /// settled yet is published again. All partitions of a second are one loss.
     pub(super) lost: u64,
     /// Settlements that failed: the same.
     pub(super) unsettled: u64,
@@ -20,11 +20,16 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn read(log: &str) -> Self {
-        let mut told = Self::default();
+        let (mut told, mut last) = (Self::default(), "");
         for line in log.lines() {
             let says = |text: &str| line.contains(text);
-            told.lost += u64::from(says("another relay has taken a partition"));
-            told.lost += u64::from(says("a lease ran out before it was renewed"));
+            if says("another relay has taken a partition")
+                || says("a lease ran out before it was renewed")
+            {
+                let second = line.get(..SECONDS).unwrap_or_default();
+                told.lost += u64::from(second != last);
+                last = second;
+            }
             told.unsettled +=
                 u64::from(says("the database failed; trying again") && says("call=\"settle\""));
             if says("published a batch") {
@@ -38,6 +43,9 @@ impl Told {
         told
     }
 }
+
+/// `2026-11-21T10:00:00`
+const SECONDS: usize = 19;
 
 impl AddAssign for Told {
     fn add_assign(&mut self, other: Self) {
@@ -64,7 +72,8 @@ mod tests {
     fn lines_are_counted() {
         let log = "\
 2026-11-21T10:00:00.1Z  WARN outbox_core::driver::telemetry: another relay has taken a partition partition=3
-2026-11-21T10:00:00.2Z  WARN outbox_core::driver::telemetry: a lease ran out before it was renewed; its partition rests partition=3
+2026-11-21T10:00:00.1Z  WARN outbox_core::driver::telemetry: another relay has taken a partition partition=4
+2026-11-21T10:00:01.2Z  WARN outbox_core::driver::telemetry: a lease ran out before it was renewed; its partition rests partition=3
 2026-11-21T10:00:00.3Z  WARN outbox_core::driver::telemetry: the database failed; trying again call=\"settle\" reason=gone
 2026-11-21T10:00:00.3Z  WARN outbox_core::driver::telemetry: the database failed; trying again call=\"lease\" reason=gone
 2026-11-21T10:00:00.4Z DEBUG outbox_core::driver::telemetry: published a batch delivered=3 failed=17 took=2ms

@@ -109,7 +109,16 @@ pub(crate) fn chaos(args: &ChaosArgs) -> Result<()> {
                 relays: usize::from(args.relays),
             };
             println!("== {}", pair.again());
-            let judged = runtime.block_on(run_pair(pair, program.clone()))?;
+            runs += 1;
+            let judged = match runtime.block_on(run_pair(pair, program.clone())) {
+                Ok(judged) => judged,
+                // What can't be judged is not well; the other pairs have their turn.
+                Err(error) => {
+                    println!("  BROKEN: {error:#}");
+                    broken.push(pair.again());
+                    continue;
+                }
+            };
             println!("{}", judged.table());
             if let Some(directory) = &args.reports {
                 std::fs::create_dir_all(directory)?;
@@ -119,7 +128,6 @@ pub(crate) fn chaos(args: &ChaosArgs) -> Result<()> {
                 let file = directory.join(file);
                 std::fs::write(&file, text).with_context(|| format!("no {}", file.display()))?;
             }
-            runs += 1;
             if !judged.passed() {
                 broken.push(pair.again());
             }

@@ -29,7 +29,11 @@ pub(super) async fn leases(store: &dyn Store) -> Result<Vec<Lease>> {
         sick: false,
         leaving: true,
     };
-    Ok(store.lease(&request).await?.leases)
+    // The connection may be one that a fault before this one has broken.
+    match store.lease(&request).await {
+        Ok(report) => Ok(report.leases),
+        Err(_) => Ok(store.lease(&request).await?.leases),
+    }
 }
 
 const ATTEMPTS: u32 = 200;
@@ -64,13 +68,16 @@ pub(super) async fn decide_late(store: &dyn Store, before: &[Lease]) -> Result<S
 async fn pending(store: &dyn Store, partition: Partition) -> Result<Vec<RowRef>> {
     let read = PartitionRead { partition, after: Seq::START, limit: 16, bytes: u64::MAX };
     let request = FetchRequest { reads: vec![read], horizon: Seq::START, look_limit: 0 };
-    let rows = store.fetch(&request).await?.rows.into_iter();
+    let page = match store.fetch(&request).await {
+        Ok(page) => page,
+        Err(_) => store.fetch(&request).await?,
+    };
     let named = |row: outbox_core::StoredRow| RowRef {
         partition: row.partition,
         seq: row.seq,
         id: row.message.id(),
     };
-    Ok(rows.map(named).collect())
+    Ok(page.rows.into_iter().map(named).collect())
 }
 
 async fn decide(
@@ -83,7 +90,10 @@ async fn decide(
     let verdict = |row| Verdict { row, epoch, attempts: 9, error: error.clone(), fate: Fate::Dead };
     let verdicts = rows.into_iter().map(verdict).collect();
     let request = SettleRequest { relay, delivered: vec![], verdicts };
-    Ok(store.settle(&request).await?.verdicts)
+    match store.settle(&request).await {
+        Ok(report) => Ok(report.verdicts),
+        Err(_) => Ok(store.settle(&request).await?.verdicts),
+    }
 }
 
 impl Stale {

@@ -122,7 +122,7 @@ impl Judged {
                 "attempted": evidence.stale.attempted,
                 "refused": evidence.stale.refused,
             },
-            "leases_lost": evidence.told.lost,
+            "losses_of_leases": evidence.told.lost,
             "recovery_seconds": {
                 "p50": seconds(0.5), "p99": seconds(0.99), "max": seconds(1.0),
             },
@@ -156,7 +156,7 @@ impl Judged {
         row("duplicates", format!("{}, faults explain {bound}", report.duplicates));
         let stale = evidence.stale;
         row("stale writes", format!("{} attempted, {} refused", stale.attempted, stale.refused));
-        row("leases lost", evidence.told.lost.to_string());
+        row("losses of leases", evidence.told.lost.to_string());
         let recoveries = self.recoveries();
         let at = |share| {
             let span = percentile(&recoveries, share).unwrap_or_default();
