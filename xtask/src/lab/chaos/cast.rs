@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::brokers::BrokerBed;
+use super::judge::Dead;
 use super::plan::{BrokerKind, Plan};
 use super::relays::{Recipe, Relay, describe};
 use super::stores::StoreBed;
-use super::writers::{Topics, Writers};
+use super::writers::{Pace, Topics, Writers};
 use super::{Pair, program, recovery};
 use crate::process;
 
@@ -54,9 +55,11 @@ impl Cast {
         }
         let (eyes, admin) = store.place.store().await?;
         let topics = Topics { open, refused, current: AtomicUsize::new(0) };
-        // LocalStack takes some hundred messages a second.
-        let think = Duration::from_millis(if pair.broker == BrokerKind::Sqs { 120 } else { 40 });
-        let writers = Arc::new(Writers::new(Arc::clone(&store.place), topics, think));
+        // LocalStack takes some ten messages a second on a machine that is busy.
+        let (think, most_pending) =
+            if pair.broker == BrokerKind::Sqs { (400, 200) } else { (40, 1000) };
+        let pace = Pace { think: Duration::from_millis(think), most_pending };
+        let writers = Arc::new(Writers::new(Arc::clone(&store.place), topics, pace));
         let relays = (0..pair.relays).map(|number| {
             let recipe = Recipe {
                 program: program.clone(),
@@ -91,8 +94,8 @@ impl Cast {
         tokio::task::block_in_place(|| process::read(&mut command))
     }
 
-    /// The dead letters that there are, and their topics.
-    pub(super) async fn dead(&self) -> Result<Vec<(Uuid, String)>> {
+    /// The dead letters that there are.
+    pub(super) async fn dead(&self) -> Result<Vec<Dead>> {
         let filter = DeadFilter::default();
         let mut letters = self.admin.dead_letters(&filter, MOST).await;
         // What a fault has broken is a connection that it has: the next one works.
@@ -106,7 +109,8 @@ impl Cast {
         let letters = letters?;
         ensure!(letters.len() < MOST as usize, "more dead letters than are counted");
         let named = |letter: outbox_core::DeadLetter| {
-            (letter.message.id(), letter.message.topic().to_owned())
+            let (message, error) = (letter.message, letter.error);
+            Dead { id: message.id(), topic: message.topic().to_owned(), error }
         };
         Ok(letters.into_iter().map(named).collect())
     }

@@ -18,8 +18,7 @@ pub(super) struct Evidence {
     /// The transactions that the database has committed.
     pub(super) ledger: BTreeSet<i64>,
     pub(super) arrived: Vec<Uuid>,
-    /// Dead letters and their topics.
-    pub(super) dead: Vec<(Uuid, String)>,
+    pub(super) dead: Vec<Dead>,
     pub(super) purged: BTreeSet<Uuid>,
     pub(super) redriven: Vec<Uuid>,
     pub(super) pending: u64,
@@ -31,6 +30,14 @@ pub(super) struct Evidence {
     pub(super) open: String,
     /// What went wrong besides, in words.
     pub(super) wrong: Vec<String>,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dead {
+    pub(super) id: Uuid,
+    pub(super) topic: String,
+    pub(super) error: String,
 }
 
 #[derive(Debug)]
@@ -53,7 +60,7 @@ pub(super) fn judge(evidence: &Evidence) -> Verdict {
     }
     evidence.arrived.iter().for_each(|id| history.accepted(*id));
     evidence.redriven.iter().for_each(|id| history.redriven(*id));
-    let dead = evidence.dead.iter().map(|(id, _)| id);
+    let dead = evidence.dead.iter().map(|dead| &dead.id);
     dead.chain(&evidence.purged).for_each(|id| history.dead_lettered(*id));
     history.remaining(evidence.pending);
     let bounds = evidence.bounds();
@@ -93,9 +100,11 @@ impl Evidence {
         };
         of(Ended::Committed, false, "committed have gone: the database has lost them");
         of(Ended::RolledBack, true, "rolled back are there");
-        let buried = self.dead.iter().filter(|(_, topic)| *topic == self.open).count();
-        if buried > 0 {
-            broken.push(format!("{buried} messages that nobody refused are dead letters"));
+        let buried: Vec<_> = self.dead.iter().filter(|dead| dead.topic == self.open).collect();
+        if let Some(Dead { id, error, .. }) = buried.first() {
+            let count = buried.len();
+            let what = "messages that nobody refused are dead letters";
+            broken.push(format!("{count} {what}: {id}: {error}"));
         }
         if self.stale.applied > 0 {
             broken.push(format!("{} stale verdicts were written", self.stale.applied));

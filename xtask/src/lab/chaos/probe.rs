@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub(super) struct Stale {
     pub(super) attempted: u64,
     pub(super) refused: u64,
-    /// They changed something.
+    /// They were taken for those of an owner.
     pub(super) applied: u64,
 }
 
@@ -38,8 +38,8 @@ pub(super) async fn leases(store: &dyn Store) -> Result<Vec<Lease>> {
 
 const ATTEMPTS: u32 = 200;
 
-/// Decides, under each lease of `before` that was lost meanwhile, that what is pending is dead.
-/// What was delivered in between proves nothing: then it is tried again with what is pending next.
+/// Decides, under each lease of `before` that was lost meanwhile, that what is pending is dead; as
+/// soon as something is.
 pub(super) async fn decide_late(store: &dyn Store, before: &[Lease]) -> Result<Stale> {
     let mut stale = Stale::default();
     let now = leases(store).await?;
@@ -97,12 +97,12 @@ async fn decide(
 }
 
 impl Stale {
+    /// That a row has gone is said only under a lease that is held: it counts as written.
     fn add(&mut self, answers: &[VerdictAnswer]) {
-        let of = |kind| answers.iter().filter(|answer| **answer == kind).count() as u64;
-        self.refused += of(VerdictAnswer::EpochLost);
-        self.applied += of(VerdictAnswer::Applied);
-        // Of a row that is gone nobody knows what would have become.
-        self.attempted = self.refused + self.applied;
+        let refused = answers.iter().filter(|answer| **answer == VerdictAnswer::EpochLost).count();
+        self.attempted += answers.len() as u64;
+        self.refused += refused as u64;
+        self.applied += (answers.len() - refused) as u64;
     }
 }
 
@@ -111,5 +111,17 @@ impl std::ops::AddAssign for Stale {
         self.attempted += other.attempted;
         self.refused += other.refused;
         self.applied += other.applied;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_refused_for_its_epoch_is_refused() {
+        let mut stale = Stale::default();
+        stale.add(&[VerdictAnswer::EpochLost, VerdictAnswer::Gone, VerdictAnswer::Applied]);
+        assert_eq!(stale, Stale { attempted: 3, refused: 1, applied: 2 });
     }
 }

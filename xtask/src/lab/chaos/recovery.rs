@@ -55,11 +55,10 @@ pub(super) async fn in_flight(place: &dyn Place, topic: &str) -> u64 {
     0
 }
 
-/// The value at that share of the sorted ones: 0.5 is the median.
-pub(super) fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
-    sorted.get(at).copied()
+/// The value that so many percent of the sorted ones don't exceed: of 50 it is the median.
+pub(super) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
 }
 
 #[cfg(test)]
@@ -69,8 +68,8 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_there_are() {
         let sorted: Vec<_> = (1..=10).map(Duration::from_secs).collect();
-        let at = |share| percentile(&sorted, share).unwrap().as_secs();
-        assert_eq!([at(0.0), at(0.5), at(0.99), at(1.0)], [1, 5, 10, 10]);
-        assert_eq!(percentile(&[], 0.5), None);
+        let at = |percent| percentile(&sorted, percent).unwrap().as_secs();
+        assert_eq!([at(0), at(50), at(99), at(100)], [1, 5, 10, 10]);
+        assert_eq!(percentile(&[], 50), None);
     }
 }

@@ -91,7 +91,7 @@ impl Judged {
             })
             .collect();
         let recoveries = self.recoveries();
-        let seconds = |share| percentile(&recoveries, share).map(|span| span.as_secs_f64());
+        let seconds = |percent| percentile(&recoveries, percent).map(|span| span.as_secs_f64());
         let [(_, lost), (_, ghosts), (_, order_breaks)] = self.found();
         let report = &verdict.report;
         json!({
@@ -124,7 +124,7 @@ impl Judged {
             },
             "losses_of_leases": evidence.told.lost,
             "recovery_seconds": {
-                "p50": seconds(0.5), "p99": seconds(0.99), "max": seconds(1.0),
+                "p50": seconds(50), "p99": seconds(99), "max": seconds(100),
             },
             "broken": verdict.broken,
             "passed": self.passed(),
@@ -158,11 +158,11 @@ impl Judged {
         row("stale writes", format!("{} attempted, {} refused", stale.attempted, stale.refused));
         row("losses of leases", evidence.told.lost.to_string());
         let recoveries = self.recoveries();
-        let at = |share| {
-            let span = percentile(&recoveries, share).unwrap_or_default();
+        let at = |percent| {
+            let span = percentile(&recoveries, percent).unwrap_or_default();
             format!("{:.2} s", span.as_secs_f64())
         };
-        row("recovery", format!("p50 {}, p99 {}, max {}", at(0.5), at(0.99), at(1.0)));
+        row("recovery", format!("p50 {}, p99 {}, max {}", at(50), at(99), at(100)));
         writeln!(
             text,
             "  {:<32}{:>7}{:>11}{:>18}",

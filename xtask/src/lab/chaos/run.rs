@@ -89,20 +89,17 @@ async fn happen(cast: &mut Cast, step: &Step, run: &mut Run, evidence: &mut Evid
 /// Asks everybody, once all is quiet.
 async fn gather(cast: &mut Cast, evidence: &mut Evidence) -> Result<()> {
     for (number, relay) in cast.relays.iter().enumerate() {
-        let mut told = Told::default();
-        told += Told::read(&relay.log()?);
-        evidence.told += told;
+        evidence.told += Told::read(&relay.log()?);
         for end in relay.ends() {
             match end.code() {
-                // It ended in order; or what it needs wasn't there when it was started.
-                Some(0 | 3 | 4) => {}
+                // Our signal ended it, or it did so in order, or what it needs wasn't there when it
+                // was started.
+                None | Some(0 | 3 | 4) => {}
                 // It was asked to end, and had no time to finish.
                 Some(1) => evidence.kills += 1,
                 Some(_) => {
                     evidence.wrong.push(format!("relay {number} ended with {}", describe(end)));
                 }
-                // By a signal, of which there is only ours.
-                None => {}
             }
         }
     }

@@ -170,11 +170,13 @@ impl Disk {
         let mut ballast = File::create(self.ballast())?;
         for size in [1 << 20, 1 << 12] {
             let bytes = vec![0; size];
-            while match ballast.write(&bytes) {
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::StorageFull => false,
-                Err(error) => return Err(error.into()),
-            } {}
+            loop {
+                match ballast.write(&bytes) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
         tokio::time::sleep(hold).await;
         Ok(fs::remove_file(self.ballast())?)

@@ -108,7 +108,7 @@ impl Cast {
         let gone: Vec<_> = before.iter().filter(|letter| !after.contains(letter)).collect();
         let deleted = counted(&said)?;
         ensure!(deleted == gone.len() as u64, "{said}, but {} are gone", gone.len());
-        self.purged.extend(gone.into_iter().map(|(id, _)| *id));
+        self.purged.extend(gone.into_iter().map(|letter| letter.id));
         Ok(deleted)
     }
 

@@ -20,8 +20,17 @@ pub(super) struct Writers {
     stop: AtomicBool,
     /// How many messages are pending, as somebody has seen lately.
     pub(super) pending: AtomicU64,
+    pace: Pace,
+}
+
+/// How much is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
     /// The longest that a writer thinks.
-    think: Duration,
+    pub(super) think: Duration,
+    /// With more pending, writers wait: what an outage leaves behind is worked off before the next,
+    /// also on a machine that is busy.
+    pub(super) most_pending: u64,
 }
 
 /// Where messages go.
@@ -53,14 +62,11 @@ pub(super) struct Written {
 /// Keys that all writers share.
 const KEYS: usize = 40;
 
-/// With more pending, writers wait: an outage shall not be made up for until the end of the run.
-const MOST_PENDING: u64 = 4000;
-
 /// Longer than anything that a database does: who waits any longer gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Writers {
-    pub(super) fn new(place: Arc<dyn Place>, topics: Topics, think: Duration) -> Self {
+    pub(super) fn new(place: Arc<dyn Place>, topics: Topics, pace: Pace) -> Self {
         Self {
             place,
             topics,
@@ -68,7 +74,7 @@ impl Writers {
             book: Mutex::default(),
             stop: AtomicBool::new(false),
             pending: AtomicU64::new(0),
-            think,
+            pace,
         }
     }
 
@@ -84,9 +90,9 @@ impl Writers {
     /// One transaction after the other.
     pub(super) async fn write(&self, mut rng: Rng) {
         while !self.stop.load(Relaxed) {
-            let think = u64::try_from(self.think.as_micros()).unwrap_or(u64::MAX);
+            let think = u64::try_from(self.pace.think.as_micros()).unwrap_or(u64::MAX);
             tokio::time::sleep(Duration::from_micros(rng.u64(0..=think))).await;
-            if self.pending.load(Relaxed) > MOST_PENDING {
+            if self.pending.load(Relaxed) > self.pace.most_pending {
                 continue;
             }
             let number = self.numbers.fetch_add(1, Relaxed);

@@ -92,8 +92,8 @@ fn a_stale_verdict_that_was_written_is_noticed() {
 #[test]
 fn a_message_that_an_outage_buried_is_noticed() {
     let buried = |run: &mut Evidence| {
-        let dead = run.arrived.remove(0);
-        run.dead.push((dead, "orders".into()));
+        let id = run.arrived.remove(0);
+        run.dead.push(Dead { id, topic: "orders".into(), error: "no answer".into() });
     };
     notices(buried, "1 messages that nobody refused");
 }
