@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Simulate(args) => lab::simulate(&args),
         Task::Bench(args) => lab::bench(&args),
+        Task::Chaos(args) => lab::chaos(&args),
         Task::Services(task) => services::run(&task),
     };
     match done {
@@ -53,6 +54,8 @@ enum Task {
     Simulate(lab::SimulateArgs),
     /// Measures on real databases.
     Bench(lab::BenchArgs),
+    /// Lets relays run over real servers while everything goes wrong, and judges what arrives.
+    Chaos(lab::ChaosArgs),
     /// Starts, stops and shows the servers that the tests use.
     #[command(subcommand)]
     Services(services::ServicesTask),

@@ -67,6 +67,21 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds a program of the workspace as the tests build it, so that nothing is built twice, and says
+/// where it is. With the test beside it the dependencies have the features that tests need.
+pub(crate) fn build(name: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--workspace", "--all-features", "--bin", name]);
+    let messages = read(build.args(["--test", "chaos", "--message-format=json"]))?;
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    let mut executables = messages.lines().filter_map(executable);
+    let built = executables.find(|path| path.file_stem().is_some_and(|stem| stem == name));
+    built.with_context(|| format!("cargo has built no program `{name}`"))
+}
+
 /// The root of the workspace. Asked at run time, as one target directory may serve several clones.
 pub(crate) fn workspace() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR")

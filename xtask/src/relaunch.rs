@@ -1,5 +1,6 @@
-//! Simulations and benchmarks run in a release build with the adapters in it. Other tasks shall not
-//! wait for that build, so this one makes it and hands its arguments on.
+//! Simulations, benchmarks and chaos run in a build with the adapters in it, the first two in a
+//! release build. Other tasks shall not wait for that build, so this one makes it and hands its
+//! arguments on.
 
 use std::process::Command;
 
@@ -18,6 +19,7 @@ pub(crate) struct Rest {
 
 pub(crate) type SimulateArgs = Rest;
 pub(crate) type BenchArgs = Rest;
+pub(crate) type ChaosArgs = Rest;
 
 pub(crate) fn simulate(rest: &Rest) -> Result<()> {
     process::run(release("simulate").args(&rest.arguments))
@@ -25,6 +27,12 @@ pub(crate) fn simulate(rest: &Rest) -> Result<()> {
 
 pub(crate) fn bench(rest: &Rest) -> Result<()> {
     process::run(release("bench").args(&rest.arguments))
+}
+
+/// In the build of the tests: what is slow here is not ours.
+pub(crate) fn chaos(rest: &Rest) -> Result<()> {
+    let program = process::build("xtask")?;
+    process::run(Command::new(program).arg("chaos").args(&rest.arguments))
 }
 
 fn release(task: &str) -> Command {

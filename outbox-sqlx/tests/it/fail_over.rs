@@ -54,7 +54,7 @@ async fn a_fail_over_starts_the_reading_over<DB: Serve>() {
 
     enqueue(&outbox, &server, 10).await;
     arrived(10).await;
-    server.end(DB::STOP);
+    server.stop();
     server.copy();
     server.start_again().await;
     let last = enqueue(&outbox, &server, 100).await;
@@ -63,7 +63,7 @@ async fn a_fail_over_starts_the_reading_over<DB: Serve>() {
     // them would find what is to come.
     tokio::time::sleep(Duration::from_secs(2)).await;
 
-    server.end(DB::CRASH);
+    server.kill();
     server.take_over();
     server.start_again().await;
     assert!(enqueue(&outbox, &server, 10).await < last, "no number was given out again");

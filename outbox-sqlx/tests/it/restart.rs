@@ -11,11 +11,12 @@ use outbox_sqlx::{Error, Outbox};
 use outbox_testkit::faults::{FaultyPublisher, PublisherFault};
 use outbox_testkit::history::{Bounds, History};
 use outbox_testkit::memory::{Broker, MemoryPublisher};
+use outbox_testkit::servers::Server;
 use sqlx::{MySql, Pool, Postgres};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{SCHEMA, Serve, Server};
+use crate::server::{self, SCHEMA, Serve};
 
 const WRITERS: u64 = 4;
 const KEYS: u64 = 5;
@@ -39,7 +40,7 @@ async fn what_was_committed_survives_restarts_of_mariadb() {
 ///
 /// Seen to fail when `Slot::run` keeps a connection whose call has failed: nothing arrives any more.
 async fn what_was_committed_survives_restarts<DB: Serve>() {
-    let mut server = Server::<DB>::start().await;
+    let mut server = server::Server::<DB>::start().await;
     let service = Service::new(&server).await;
     let broker = Arc::<Mutex<Broker>>::default();
     let stop = CancellationToken::new();
@@ -47,13 +48,16 @@ async fn what_was_committed_survives_restarts<DB: Serve>() {
         let (outbox, broker, stop) = (service.outbox.clone(), broker.clone(), stop.clone());
         tokio::spawn(async move { relay(&outbox, broker, sender).await.run(stop).await })
     });
-    let outages =
-        [(DB::STOP, Duration::ZERO), (DB::CRASH, Duration::ZERO), (DB::CRASH, LEASE * 4 / 3)];
+    let outages = [
+        (Server::stop as fn(&mut Server), Duration::ZERO),
+        (Server::kill, Duration::ZERO),
+        (Server::kill, LEASE * 4 / 3),
+    ];
     let restarting = async {
-        for (signal, length) in outages {
+        for (end, length) in outages {
             more(&broker, 300).await;
             let _down = service.up.write().await;
-            server.end(signal);
+            end(&mut server);
             tokio::time::sleep(length).await;
             server.start_again().await;
         }
@@ -135,7 +139,7 @@ impl From<Error> for Interrupted {
 }
 
 impl<DB: Serve> Service<DB> {
-    async fn new(server: &Server<DB>) -> Self {
+    async fn new(server: &server::Server<DB>) -> Self {
         let outbox = server.outbox().await;
         let ledger = format!("CREATE TABLE {SCHEMA}.ledger (number BIGINT PRIMARY KEY)");
         DB::sql(server.pool(), ledger).await.unwrap();

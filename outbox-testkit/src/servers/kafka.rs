@@ -14,6 +14,7 @@ const KIND: Kind = Kind {
     url: "kafka://{}",
     question: b"\0\0\0\x0a\0\x12\0\0outb\0\0",
     is_answer: |heard| has(heard, b"outb\0\0"),
+    stop: "TERM",
 };
 
 /// One node that is its own controller.

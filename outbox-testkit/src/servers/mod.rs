@@ -4,9 +4,12 @@
 //! and end when they are dropped. Where one isn't installed the test fails: one that is left out
 //! looks as if it had passed.
 
+mod account;
 mod certificates;
 mod kafka;
+mod mariadb;
 mod nats;
+mod postgres;
 mod rabbitmq;
 mod redis;
 mod server;
@@ -19,7 +22,9 @@ use std::sync::Mutex;
 
 pub use certificates::Certificates;
 pub use kafka::{kafka, kafka_with};
+pub use mariadb::mariadb;
 pub use nats::{nats, nats_newest};
+pub use postgres::postgres;
 pub use rabbitmq::{rabbitmq, rabbitmq_beside, rabbitmqctl};
 pub use redis::{redis, redis_on};
 pub use server::Server;
@@ -62,6 +67,15 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
             }
         }
     })
+}
+
+/// The version of what `cargo xtask services` has installed under that name beside the system's
+/// packages.
+pub fn installed_version(name: &str) -> String {
+    let versions = std::fs::read_dir(installed(name)).into_iter().flatten().filter_map(Result::ok);
+    let versions = versions.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let versions = versions.filter(|name| name.starts_with(|c: char| c.is_ascii_digit()));
+    versions.max().unwrap_or_else(|| missing(name))
 }
 
 /// Where `cargo xtask services` has put what the system's packages don't have.

@@ -13,6 +13,7 @@ const KIND: Kind = Kind {
     url: "nats://{}",
     question: b"",
     is_answer: |heard| has(heard, b"INFO {"),
+    stop: "TERM",
 };
 
 /// The oldest NATS server that we support, with JetStream, and with `settings` of its configuration

@@ -13,6 +13,7 @@ const KIND: Kind = Kind {
     url: "amqp://guest:guest@{}/%2f",
     question: b"AMQP\x00\x00\x09\x01",
     is_answer: |heard| has(heard, &[0, 10, 0, 10]),
+    stop: "TERM",
 };
 
 /// Not those on the path, which want to be root and to log where the system's own server does.

@@ -11,6 +11,7 @@ const KIND: Kind = Kind {
     url: "redis://{}",
     question: b"PING\r\n",
     is_answer: |heard| heard.ends_with(b"\r\n") && !heard.starts_with(b"-LOADING"),
+    stop: "TERM",
 };
 
 /// A Redis server that writes every command to its disk at once, with `settings` of its command

@@ -38,6 +38,8 @@ pub(super) struct Kind {
     pub(super) question: &'static [u8],
     /// Whether that was the answer.
     pub(super) is_answer: fn(&[u8]) -> bool,
+    /// The signal at which it ends its connections, then itself.
+    pub(super) stop: &'static str,
 }
 
 /// Somebody else may have been quicker to take the ports.
@@ -90,15 +92,31 @@ impl Server {
         self.directory.path()
     }
 
-    /// Ends it as a crash does. What it has written is still there.
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash does, with the processes that it has started. What it has written is
+    /// still there.
     pub fn kill(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
+        // It starts none any more.
+        self.pause();
+        let others = children(self.child.id());
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        for process in others {
+            // It may have ended by itself when its parent did.
+            let _ = Command::new("kill").args(["-s", "KILL", &process.to_string()]).output();
+        }
     }
 
     /// Ends it as an operator does, and waits until it has ended.
     pub fn stop(&mut self) {
-        self.signal("TERM");
+        self.signal(self.kind.stop);
         self.child.wait().unwrap();
     }
 
@@ -175,12 +193,27 @@ const LOG: &str = "log";
 fn spawn(kind: Kind, command: &Make, directory: &Path, ports: &[u16]) -> Child {
     let log = File::options().create(true).append(true).open(directory.join(LOG)).unwrap();
     let mut command = command(directory, ports);
+    command.current_dir(directory);
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => missing(kind.name),
         Err(error) => panic!("{} can't be started: {error}", kind.name),
     }
+}
+
+/// The processes that this one has started, and that live.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent = parent.to_string();
+    let is_child = |process: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // The name of its program, in parentheses, may hold anything.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().nth(1) == Some(&*parent)
+    };
+    processes.filter(is_child).collect()
 }
 
 /// Whether `text` has `part` in it.

@@ -10,6 +10,7 @@ const KIND: Kind = Kind {
     url: "sqs://{}?region=us-east-1&access_key_id=test&secret_access_key=test",
     question: b"GET /_localstack/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
     is_answer: |heard| has(heard, b"HTTP/1.1 200") && has(heard, b"\"sqs\": \"running\""),
+    stop: "TERM",
 };
 
 /// SQS at once and nothing else, and nothing fetched from elsewhere.

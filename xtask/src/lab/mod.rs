@@ -2,6 +2,7 @@
 
 mod bare;
 mod brokers;
+mod chaos;
 mod counting;
 mod drain;
 mod enqueue;
@@ -19,6 +20,7 @@ mod target;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+pub(crate) use chaos::{ChaosArgs, chaos};
 pub(crate) use simulate::{SimulateArgs, run as simulate};
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod rabbitmq;
 mod redis;
 mod sqs;
 
+use outbox_testkit::consumers::Consumer;
 use outbox_testkit::history::Bounds;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -24,14 +25,25 @@ const STORES: u32 = 5;
 
 /// One server, to which all stores publish at the same time.
 trait Broker {
-    /// A new destination.
-    async fn target(&self) -> Target;
+    /// As publishers take it.
+    fn url(&self) -> String;
+
+    fn consumer(&self) -> impl Consumer;
+
+    /// Another name each time.
+    fn topic(&self) -> String {
+        Uuid::now_v7().to_string()
+    }
 
     /// An outage, with what was under way.
     async fn restart(&mut self);
 
-    /// The ids of all that has arrived, those of a key in their order.
-    async fn arrived(&self, target: &Target) -> Vec<Uuid>;
+    /// A new destination.
+    async fn target(&self) -> Target {
+        let topic = self.topic();
+        self.consumer().create(&topic).await;
+        Target { url: self.url(), topic }
+    }
 }
 
 /// From each database by sqlx, and from PostgreSQL by the other ORMs.
@@ -65,7 +77,7 @@ async fn from_every_store(mut broker: impl Broker) {
     for (target, written) in targets.iter().zip([one, two, three, four, five]) {
         assert!(written.watch.undelivered() > 0, "the outage was over before it was noticed");
         let bounds = written.watch.bounds();
-        written.judge(broker.arrived(target).await, bounds);
+        written.judge(broker.consumer().arrived(&target.topic).await, bounds);
     }
     mariadb.remove().await;
     for bed in [postgres, by_diesel, by_sea_orm] {
@@ -78,7 +90,7 @@ async fn calm(broker: &impl Broker) {
     let (target, bed) = (broker.target().await, databases::postgres().await);
     let service = Sqlx::of(&bed).await;
     let written = run(&service, &service, &target, LITTLE, &Calm).await;
-    written.judge(broker.arrived(&target).await, Bounds::NO_FAULTS);
+    written.judge(broker.consumer().arrived(&target.topic).await, Bounds::NO_FAULTS);
     bed.remove().await;
 }
 
