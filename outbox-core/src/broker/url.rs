@@ -47,7 +47,8 @@ impl BrokerUrl {
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if path.contains('@') || query.contains('#') || rest.contains('#') {
+        // Else what follows one of them in a password would pass for another part, and be quoted.
+        if path.contains('@') || query.contains(['#', '@']) || rest.contains('#') {
             let problem = "`/`, `?`, `#` and `@` in user names, passwords and values must be \
                            percent-encoded";
             return Err(InvalidUrl(problem.into()));
@@ -215,6 +216,9 @@ mod tests {
             ("kafka://h:0", "a port is no number between 1 and 65535"),
             ("kafka://u:can/ary@h", "must be percent-encoded"),
             ("kafka://u:can#ary@h", "must be percent-encoded"),
+            // Seen to be quoted as the name of an option.
+            ("kafka://u:1?canary@h", "must be percent-encoded"),
+            ("kafka://u@v:1?canary@h", "must be percent-encoded"),
             ("kafka://u:%ff@h", "the password is no UTF-8"),
             ("kafka://h?bach=1", "unknown field `bach`"),
             ("kafka://h?batch=canary", "option `batch`: invalid digit"),

@@ -1,5 +1,7 @@
 //! A machine on the bench: the test gives every answer.
 
+#![expect(clippy::large_types_passed_by_value, reason = "a machine's settings are passed once")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,9 +29,12 @@ fn all() -> DeadChange {
 }
 
 fn refuse(poison: Uuid) -> impl FnMut(&Message) -> Outcome {
-    move |message| match message.id() == poison {
-        true => Outcome::Rejected("refused".into()),
-        false => Outcome::Delivered,
+    move |message| {
+        if message.id() == poison {
+            Outcome::Rejected("refused".into())
+        } else {
+            Outcome::Delivered
+        }
     }
 }
 

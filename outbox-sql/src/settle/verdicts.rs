@@ -115,11 +115,10 @@ fn shared_lock(dialect: Dialect) -> &'static str {
 fn change(settle: &Settle<'_>, verdict: &Verdict) -> Vec<Statement> {
     match verdict.fate {
         Fate::Retry(delay) => vec![postpone(settle, verdict, micros(delay))],
-        Fate::Dead => vec![bury(settle, verdict), remove(settle, verdict)],
         Fate::Parked { behind } if behind == verdict.row.id => {
             vec![bury(settle, verdict), close(settle, verdict), remove(settle, verdict)]
         }
-        Fate::Parked { .. } => vec![bury(settle, verdict), remove(settle, verdict)],
+        Fate::Dead | Fate::Parked { .. } => vec![bury(settle, verdict), remove(settle, verdict)],
     }
 }
 

@@ -79,10 +79,12 @@ async fn another_version_is_refused<DB: Kind>(bed: Bed<DB>) {
     }
 }
 
-/// Version 1 had neither an inbox nor a routine for other languages.
+/// Version 1 had neither an inbox, an audit nor a routine for other languages.
 async fn an_older_version_is_brought_up_to_date<DB: Kind>(bed: Bed<DB>) {
     bed.enqueue(&["a"]).await;
-    bed.execute(format!("DROP TABLE {}", bed.table("_inbox"))).await;
+    for table in ["_inbox", "_audit"] {
+        bed.execute(format!("DROP TABLE {}", bed.table(table))).await;
+    }
     let routine = bed.table("_enqueue");
     match DB::NAME {
         "PostgreSQL" => bed.execute(format!("DROP FUNCTION {routine}")).await,

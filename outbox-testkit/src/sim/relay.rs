@@ -146,7 +146,7 @@ impl World {
             _ => {}
         }
         let Some(machine) = &mut state.machine else { return };
-        state.watch.answer(&input, &mut self.tally);
+        Watch::answer(&input, &mut self.tally);
         machine.handle(now, input);
         self.pump(relay);
     }

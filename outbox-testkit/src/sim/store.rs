@@ -7,6 +7,7 @@ use outbox_core::{FetchRequest, LeaseRequest, Page, RereadRequest, SettleRequest
 
 use super::queue::{Happening, slot};
 use super::tally::FaultKind;
+use super::watch::Watch;
 use super::world::World;
 
 /// In schedules with short looks they return one row in so many that they might: with a few dozen
@@ -111,7 +112,7 @@ impl World {
         let watch = &mut self.relays[relay].watch;
         match call {
             Call::Fetch(request) => watch.fetch(request, &mut self.tally),
-            Call::Reread(request) => watch.reread(request, &mut self.tally),
+            Call::Reread(request) => Watch::reread(request, &mut self.tally),
             Call::Lease(_) | Call::Settle(_) => {}
         }
     }

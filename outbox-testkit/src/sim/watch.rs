@@ -35,7 +35,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn reread(&mut self, request: &RereadRequest, tally: &mut Tally) {
+    pub(super) fn reread(request: &RereadRequest, tally: &mut Tally) {
         tally.lanes_reopened += request.lanes.len() as u64;
     }
 
@@ -60,7 +60,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn answer(&mut self, input: &Input, tally: &mut Tally) {
+    pub(super) fn answer(input: &Input, tally: &mut Tally) {
         if let Input::Fetched(Ok(page)) = input {
             tally.truncated_looks += u64::from(page.look_truncated);
         }

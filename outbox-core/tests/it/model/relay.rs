@@ -296,7 +296,7 @@ impl Relay {
 
 impl Entry {
     /// Nothing of the lane may pass it.
-    fn blocks(&self) -> bool {
+    fn blocks(self) -> bool {
         matches!(self, Self::Flying { .. } | Self::Judged { .. } | Self::Held)
     }
 }

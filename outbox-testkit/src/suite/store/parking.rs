@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use outbox_core::{
-    DeadChange, DeadFilter, Epoch, Fate, Page, ParkedLane, Partition, PartitionRead, Seq,
-    StoredRow, VerdictAnswer,
+    DeadChange, DeadFilter, DeadLetter, Epoch, Fate, Page, ParkedLane, Partition, PartitionRead,
+    Seq, StoredRow, VerdictAnswer,
 };
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ pub async fn a_parked_lane_waits_and_comes_back_at_its_places(outbox: &Fixture) 
     let letters = outbox.dead().await;
     let behind: Vec<_> = letters.iter().map(|letter| letter.behind).collect();
     assert_eq!(behind, [Some(bed.head()); 3]);
-    let waits: Vec<_> = letters.iter().map(|letter| letter.waits()).collect();
+    let waits: Vec<_> = letters.iter().map(DeadLetter::waits).collect();
     assert_eq!(waits, [false, true, true]);
     let before = bed.generation().await;
     assert_eq!(outbox.redrive(&DeadFilter::default(), ALL).await, 3);
@@ -96,8 +96,9 @@ pub async fn only_the_lanes_asked_for_are_told(outbox: &Fixture) {
         let reads = [(partition, here), (other, there)];
         reads.map(|(at, parked)| PartitionRead { parked, ..read(at, Seq::START) }).to_vec()
     };
-    assert_eq!(outbox.fetch(reads(true, true)).await.parked, [lane.clone()]);
-    assert_eq!(outbox.fetch(reads(true, false)).await.parked, [lane]);
+    let lanes = [lane];
+    assert_eq!(outbox.fetch(reads(true, true)).await.parked, lanes);
+    assert_eq!(outbox.fetch(reads(true, false)).await.parked, lanes);
     assert_eq!(outbox.fetch(reads(false, true)).await.parked, []);
     assert_eq!(outbox.fetch(reads(false, false)).await.parked, []);
 }

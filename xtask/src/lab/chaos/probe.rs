@@ -66,7 +66,8 @@ pub(super) async fn decide_late(store: &dyn Store, before: &[Lease]) -> Result<S
 }
 
 async fn pending(store: &dyn Store, partition: Partition) -> Result<Vec<RowRef>> {
-    let read = PartitionRead { partition, after: Seq::START, limit: 16, bytes: u64::MAX, parked: false };
+    let read =
+        PartitionRead { partition, after: Seq::START, limit: 16, bytes: u64::MAX, parked: false };
     let request = FetchRequest { reads: vec![read], horizon: Seq::START, look_limit: 0 };
     let page = match store.fetch(&request).await {
         Ok(page) => page,
