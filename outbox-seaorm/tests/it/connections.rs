@@ -90,7 +90,9 @@ async fn where_the_pool_works_it_is(bed: Bed) {
         }
         _ => {}
     }
-    for table in ["", "_dead", "_lease", "_meta", "_partition", "_relay", "_inbox"] {
+    for table in
+        ["", "_dead", "_parked", "_lease", "_meta", "_partition", "_relay", "_inbox", "_audit"]
+    {
         run(&db, &format!("DROP TABLE {}", place.table(table))).await;
     }
     let config = OutboxConfig { partitions: 4, ..OutboxConfig::default() };

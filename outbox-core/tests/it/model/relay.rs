@@ -179,7 +179,7 @@ impl Relay {
         for (row, attempts) in page.into_iter().enumerate() {
             let forgets = sabotage == Some(Sabotage::ForgetSettled);
             let known = self.entries[row] != Entry::Away || (settled[row] && !forgets);
-            let held = self.entries[..row].iter().any(Entry::blocks);
+            let held = self.entries[..row].iter().any(|entry| entry.blocks());
             if let Some(attempts) = attempts.filter(|_| !known && !held) {
                 self.entries[row] = Entry::Queued { attempts };
             }
@@ -203,7 +203,7 @@ impl Relay {
         let overtakes = sabotage == Some(Sabotage::Overtake);
         let waits = |entry: &&Entry| matches!(entry, Entry::Queued { .. });
         let front = self.entries.iter().position(|entry| waits(&entry))?;
-        let blocked = self.entries[..front].iter().any(Entry::blocks);
+        let blocked = self.entries[..front].iter().any(|entry| entry.blocks());
         (overtakes || !blocked).then_some(front)
     }
 

@@ -38,6 +38,11 @@ async fn hear(client: &mut TcpStream) -> io::Result<usize> {
     tokio::time::timeout(PATIENCE, client.read(&mut [0; 8])).await.expect("it hears something")
 }
 
+async fn is_silent(client: &mut TcpStream) -> bool {
+    let mut bytes = [0; 8];
+    tokio::time::timeout(Duration::from_millis(200), client.read(&mut bytes)).await.is_err()
+}
+
 #[tokio::test]
 async fn connections_that_are_cut_end() {
     let proxy = echo().await;
@@ -47,7 +52,6 @@ async fn connections_that_are_cut_end() {
     connect(&proxy).await;
 }
 
-/// Seen to fail with `cut` in the place of `reset`: the client hears an orderly end.
 #[tokio::test]
 async fn connections_that_are_reset_end_in_an_error() {
     let proxy = echo().await;
@@ -66,8 +70,7 @@ async fn a_half_open_connection_swallows_what_is_sent_until_it_is_cut() {
     // The next one is as usual, so that this one has been half open since then.
     connect(&proxy).await;
     client.write_all(b"?").await.unwrap();
-    let silence = tokio::time::timeout(Duration::from_millis(200), hear(&mut client)).await;
-    assert!(silence.is_err(), "somebody answers");
+    assert!(is_silent(&mut client).await, "somebody answers");
     proxy.cut();
     assert!(matches!(hear(&mut client).await, Err(_) | Ok(0)));
 }
@@ -91,8 +94,7 @@ async fn what_is_held_arrives_when_it_is_let_go() {
     let mut client = connect(&proxy).await;
     let held = proxy.hold_all();
     client.write_all(b"?").await.unwrap();
-    let silence = tokio::time::timeout(Duration::from_millis(200), hear(&mut client)).await;
-    assert!(silence.is_err(), "somebody answers");
+    assert!(is_silent(&mut client).await, "somebody answers");
     drop(held);
     assert_eq!(hear(&mut client).await.unwrap(), 1);
 }

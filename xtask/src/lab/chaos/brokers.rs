@@ -72,6 +72,10 @@ impl BrokerBed {
     /// Ends it and starts it again: by a crash, where it survives one.
     pub(super) async fn restart(&mut self) {
         let crashes = self.kind != BrokerKind::Rabbitmq;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the runtime is our own, and has several threads"
+        )]
         tokio::task::block_in_place(
             || if crashes { self.server.kill() } else { self.server.stop() },
         );

@@ -91,6 +91,10 @@ impl Cast {
     pub(super) fn operate(&self, arguments: &[&str]) -> Result<String> {
         let mut command = program::command(&self.program, arguments);
         command.env("OUTBOX_STORE", self.store.url());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the runtime is our own, and has several threads"
+        )]
         tokio::task::block_in_place(|| process::read(&mut command))
     }
 

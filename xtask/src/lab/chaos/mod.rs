@@ -64,11 +64,11 @@ struct Pair {
 
 impl Pair {
     fn store_name(&self) -> String {
-        name(self.store)
+        name(&self.store)
     }
 
     fn broker_name(&self) -> String {
-        name(self.broker)
+        name(&self.broker)
     }
 
     fn length(&self) -> Duration {
@@ -89,7 +89,7 @@ impl Pair {
 }
 
 /// As the command line has it.
-fn name(value: impl ValueEnum) -> String {
+fn name(value: &impl ValueEnum) -> String {
     let value = value.to_possible_value().expect("none is hidden");
     value.get_name().to_owned()
 }

@@ -61,6 +61,10 @@ impl Cast {
             Fault::DatabaseRestarted | Fault::DatabaseKilled => {
                 let server = self.store.server.as_mut().context("a file has no server")?;
                 let kills = step.fault == Fault::DatabaseKilled;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the runtime is our own, and has several threads"
+                )]
                 tokio::task::block_in_place(|| if kills { server.kill() } else { server.stop() });
                 server.start_again().await;
             }

@@ -169,10 +169,9 @@ impl Written {
     pub(super) fn entries(&self, ledger: &BTreeSet<i64>) -> Vec<Entry> {
         let fate = match self.ended {
             Ended::Committed => Fate::Committed(self.end),
-            Ended::RolledBack => Fate::RolledBack,
             // When, nobody knows: nothing had to come after it.
             Ended::Unknown if ledger.contains(&self.number) => Fate::Committed(u64::MAX),
-            Ended::Unknown => Fate::RolledBack,
+            Ended::Unknown | Ended::RolledBack => Fate::RolledBack,
         };
         let entry = |message: &Message| {
             let parts = message.parts();
