@@ -9,7 +9,6 @@ fn nothing_breaks(store: &str, broker: &str, seed: &str) {
     chaos.args(["chaos", "--store", store, "--broker", broker]);
     let ran = chaos.args(["--minutes", "0.75", "--seed", seed]).output().unwrap();
     let [said, complained] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
-    println!("{said}");
     assert!(ran.status.success(), "{said}{complained}");
     assert!(said.contains("1 runs, nothing broken"), "{said}");
 }
