@@ -1,7 +1,7 @@
 //! `outbox dead`
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use comfy_table::Table;
@@ -177,7 +177,14 @@ impl Change {
         if asked.dry_run {
             return Ok(call(admin, asked).await?);
         }
-        let step = |limit| call(Arc::clone(&admin), DeadChange { limit, ..asked.clone() });
+        let began = Instant::now();
+        let step = |limit| {
+            // What dies meanwhile is none of ours: with the cause still there, it would go on.
+            let meanwhile = Some(began.elapsed()).filter(|span| *span >= Duration::from_secs(1));
+            let older_than = asked.filter.older_than.max(meanwhile);
+            let filter = DeadFilter { older_than, ..asked.filter.clone() };
+            call(Arc::clone(&admin), DeadChange { limit, filter, ..asked.clone() })
+        };
         Ok(in_steps(step).await?)
     }
 

@@ -243,7 +243,7 @@ pub struct ParkedLane {
     pub key: Arc<str>,
     /// The message that died.
     pub behind: Uuid,
-    /// That message's topic.
+    /// The topic of that message, or of another with its id and key that died in a lane of its own.
     pub topic: Arc<str>,
 }
 

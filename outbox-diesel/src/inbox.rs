@@ -33,8 +33,9 @@ impl<DB: Database> Inbox<DB> {
     /// it is where SQLite has ended it and Diesel has heard of that. After any other error than
     /// [`Error::Receipt`] roll the transaction back.
     ///
-    /// PostgreSQL doesn't tell here that a statement of yours has ended the transaction: the commit
-    /// does.
+    /// PostgreSQL doesn't tell here that a raw `COMMIT` or `ROLLBACK` of yours has ended the
+    /// transaction: the receipt then stays, with nothing else. The commit of an outbox's transaction
+    /// says so, an ORM's own doesn't.
     pub async fn accept<C>(
         &self,
         connection: &mut C,

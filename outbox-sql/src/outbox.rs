@@ -172,7 +172,10 @@ impl OpenOutbox {
             let written = session.execute(&statement).await.map_err(failed)?;
             if written == 0 && *dialect == Dialect::Postgres {
                 ask(session, Probe::writing(), known).await?;
-                session.execute(&statement).await.map_err(failed)?;
+                // A pool may have answered with another connection, which was in a transaction.
+                if session.execute(&statement).await.map_err(failed)? == 0 {
+                    return Err(Error::TransactionEnded);
+                }
             }
         }
         Ok(())

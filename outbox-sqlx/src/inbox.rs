@@ -30,8 +30,9 @@ impl<DB: Database> Inbox<DB> {
     /// 255 bytes, `message_id` 1 to 512. Outside a transaction this is [`Error::NoTransaction`].
     /// After any other error than [`Error::Receipt`] roll the transaction back.
     ///
-    /// PostgreSQL doesn't tell here that a statement of yours has ended the transaction: the commit
-    /// does.
+    /// PostgreSQL doesn't tell here that a raw `COMMIT` or `ROLLBACK` of yours has ended the
+    /// transaction: the receipt then stays, with nothing else. The commit of an outbox's transaction
+    /// says so, an ORM's own doesn't.
     pub async fn accept(
         &self,
         connection: &mut DB::Connection,

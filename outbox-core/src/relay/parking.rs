@@ -11,7 +11,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::command::Event;
-use super::lanes::{LaneId, LaneKey, LaneName};
+use super::lanes::{Hold, HoldState, LaneId, LaneKey, LaneName};
 use super::machine::{Asked, Machine};
 use super::window::{Entry, EntryId};
 use crate::{
@@ -121,19 +121,25 @@ impl Machine {
 
     /// Sends a row of a parked lane after its predecessors.
     pub(super) fn park(&mut self, now: Duration, lane_id: LaneId, row: StoredRow, behind: Uuid) {
-        if behind == row.message.id() {
-            // It was put back, which the next page tells.
-            self.cursors.forget_generations();
-            self.pace.wake(now);
-            return self.lanes.hold_row(lane_id, row.seq, now);
-        }
         let (place, attempts) = (row.place(), row.attempts);
         let lane = self.lanes.get_mut(lane_id);
         lane.parking += 1;
         let lane = (lane_id, lane.key.destination);
-        let entry = self.window.insert(Entry::new(place, lane, row.message, attempts, now));
+        let mut entry = Entry::new(place, lane, row.message, attempts, now);
+        // Its id may be that of the message that died: somebody enqueued it twice.
+        entry.follows = true;
+        let entry = self.window.insert(entry);
         let reason = Reason::new(format!("waits behind message {behind}"));
         self.decide(entry, attempts, reason, Fate::Parked { behind });
+    }
+
+    /// The message that a lane waits behind was read again: it was put back, which the next page
+    /// tells.
+    pub(super) fn was_put_back(&mut self, now: Duration, lane: LaneId, seq: Seq) {
+        self.cursors.forget_generations();
+        self.pace.wake(now);
+        let state = HoldState::Until(now + self.config.poll.first);
+        self.lanes.set_hold(lane, Some(Hold { from: seq, to: seq, state, head_only: false }));
     }
 
     /// A message died under the policy to park what comes after it.

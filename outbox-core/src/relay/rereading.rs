@@ -119,8 +119,11 @@ impl Machine {
             if known != Known::No || destination != self.lanes.get(lane).key.destination {
                 continue;
             }
+            let behind = self.parked.behind(&self.lanes.get(lane).key);
             if self.lanes.hold(lane).is_some() {
                 self.lanes.hold_row(lane, row.seq, now);
+            } else if behind == Some(row.message.id()) {
+                self.was_put_back(now, lane, row.seq);
             } else {
                 self.admit(now, lane, row);
             }

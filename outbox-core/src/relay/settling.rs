@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::command::{Command, Event, StoreCall, StoreFailure};
-use super::lanes::{Hold, HoldState, LaneId};
+use super::lanes::{Hold, HoldState};
 use super::machine::{Asked, Machine};
-use super::window::{EntryId, EntryState};
+use super::window::{Entry, EntryId, EntryState};
 use crate::{
-    Epoch, Fate, Partition, Reason, RowRef, SettleReport, SettleRequest, StoreErrorKind, Verdict,
+    Epoch, Fate, Partition, Reason, SettleReport, SettleRequest, StoreErrorKind, Verdict,
     VerdictAnswer,
 };
 
@@ -130,12 +130,12 @@ impl Machine {
     }
 
     /// A settled message leaves memory; a reading that is under way may still bring its row.
-    fn let_go(&mut self, id: EntryId) -> (LaneId, RowRef) {
+    fn let_go(&mut self, id: EntryId) -> Entry {
         let entry = self.window.remove(id);
         if self.reading.is_some() {
             self.window.remember_settled(entry.row);
         }
-        (entry.lane, entry.row)
+        entry
     }
 
     pub(super) fn epoch_lost(&mut self, partition: Partition, epoch: Epoch) {
@@ -145,10 +145,10 @@ impl Machine {
     }
 
     fn answered(&mut self, now: Duration, pending: Pending, answer: VerdictAnswer) {
-        let (lane, row) = self.let_go(pending.entry);
+        let Entry { lane, row, follows, .. } = self.let_go(pending.entry);
         let Pending { epoch, attempts, error, fate, .. } = pending;
         if let Fate::Parked { behind } = fate
-            && behind != row.id
+            && follows
         {
             return self.follower_answered(now, (lane, row), (epoch, behind), answer);
         }

@@ -33,6 +33,8 @@ pub(super) struct Entry {
     /// How often others have passed between two of its failures alone.
     passed_by: u8,
     pub(super) told_stuck: bool,
+    /// It goes where the message went that its lane is parked behind.
+    pub(super) follows: bool,
 }
 
 /// A message that finds its broker unavailable whenever it is alone, while others pass each time, is
@@ -60,6 +62,7 @@ impl Entry {
             alone_at: None,
             passed_by: 0,
             told_stuck: false,
+            follows: false,
         }
     }
 

@@ -105,6 +105,21 @@ fn a_message_without_a_key_is_skipped() {
     assert_eq!(bench.database.dead_letters(bench.now, &all().filter, 9)[0].behind, None);
 }
 
+/// Seen to fail where a message with the id of the one that died was taken for that one, put back:
+/// the relay read everything again and again.
+#[test]
+fn a_message_that_was_enqueued_twice_is_parked_too() {
+    let mut bench = Bench::with(Ordering::Independent, config());
+    let twice = Message::bytes("t", "x").key("a").build().unwrap();
+    let between = Message::bytes("t", "x").key("a").build().unwrap();
+    let all_of_them = [twice.clone(), between.clone(), twice.clone()];
+    bench.database.enqueue(bench.now, all_of_them).unwrap();
+    assert!(deliver(&mut bench, twice.id()).is_empty());
+    assert_eq!((bench.database.backlog(), bench.database.dead().count()), (0, 3));
+    assert_eq!(bench.database.redrive(bench.now, &all()), 3);
+    assert_eq!(deliver(&mut bench, Uuid::nil()), [twice.id(), between.id(), twice.id()]);
+}
+
 /// Without asking again what a lost answer was about, the lane would go on.
 #[test]
 fn a_lane_is_parked_though_the_answer_to_the_verdict_was_lost() {

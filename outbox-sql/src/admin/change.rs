@@ -43,6 +43,9 @@ impl Operation for Change<'_> {
     const NAME: &'static str = "changing dead letters";
 
     async fn run<S: Session>(&self, session: &mut S) -> Result<u64, Failure> {
+        if self.asked.dry_run {
+            return self.count(session).await;
+        }
         begin_write(session, self.context.dialect, self.context.lock_timeout).await?;
         let (single, in_lanes) = self.choose(session).await?;
         for numbers in single.chunks(CHUNK) {
@@ -59,10 +62,6 @@ impl Operation for Change<'_> {
             Action::Redrive => single.len() + waiting,
             Action::Discard | Action::Purge => single.len() + in_lanes.len(),
         } as u64;
-        if self.asked.dry_run {
-            session.run("ROLLBACK").await?;
-            return Ok(count);
-        }
         if let Some(name) = self.action.audited()
             && count > 0
         {
@@ -97,14 +96,44 @@ impl Change<'_> {
         Sql::new(self.context.dialect, text)
     }
 
-    /// Locks those that are meant, the oldest first; those of parked lanes apart.
-    async fn choose<S: Session>(&self, session: &mut S) -> Result<(Vec<i64>, Vec<i64>), Failure> {
-        let (dialect, dead) = (self.context.dialect, &self.context.tables.dead);
-        let parked = dialect.int("CASE WHEN parked_behind IS NULL THEN 0 ELSE 1 END");
-        let mut sql = self.sql(format!("SELECT dead_no, {parked} FROM {dead}"));
-        condition(&mut sql, dialect, &self.asked.filter);
+    /// Writes a query of those that are meant, the oldest first.
+    fn meant(&self, sql: &mut Sql, columns: &str) {
+        sql.push(&format!("SELECT {columns} FROM {}", self.context.tables.dead));
+        condition(sql, self.context.dialect, &self.asked.filter);
         sql.push(self.action.condition());
-        sql.push(" ORDER BY dead_no LIMIT ").bind(self.asked.limit).push(lock(dialect));
+        sql.push(" ORDER BY dead_no LIMIT ").bind(self.asked.limit);
+    }
+
+    /// How many would be changed. It locks nothing and writes nothing, however many they are.
+    async fn count<S: Session>(&self, session: &mut S) -> Result<u64, Failure> {
+        let mut sql = self.sql("SELECT ".to_owned());
+        let whole_lanes = self.action == Action::Redrive;
+        let single = if whole_lanes { " WHERE parked_behind IS NULL" } else { "" };
+        sql.push("(SELECT COUNT(*) FROM (");
+        self.meant(&mut sql, lanes::LANE);
+        sql.push(&format!(") AS single{single}) + "));
+        if whole_lanes {
+            sql.push(&format!("(SELECT COUNT(*) FROM (SELECT DISTINCT {} FROM (", lanes::LANE));
+            self.meant(&mut sql, lanes::LANE);
+            sql.push(") AS meant WHERE parked_behind IS NOT NULL) AS lane");
+            sql.push(&lanes::letters_of_lane(&self.context.tables.dead)).push(")");
+        } else {
+            sql.push("0");
+        }
+        let mut count = 0;
+        for row in session.query(&sql.finish(&[Type::Int])).await? {
+            count = Columns::new(row).count()?;
+        }
+        Ok(count)
+    }
+
+    /// Locks those that are meant; those of parked lanes come apart.
+    async fn choose<S: Session>(&self, session: &mut S) -> Result<(Vec<i64>, Vec<i64>), Failure> {
+        let dialect = self.context.dialect;
+        let parked = dialect.int("CASE WHEN parked_behind IS NULL THEN 0 ELSE 1 END");
+        let mut sql = self.sql(String::new());
+        self.meant(&mut sql, &format!("dead_no, {parked}"));
+        sql.push(lock(dialect));
         let (mut single, mut in_lanes) = (Vec::new(), Vec::new());
         for row in session.query(&sql.finish(&[Type::Int, Type::Int])).await? {
             let mut row = Columns::new(row);

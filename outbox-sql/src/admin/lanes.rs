@@ -27,24 +27,22 @@ pub(super) async fn open<S: Session>(
     let (dialect, tables) = (context.dialect, &context.tables);
     let mut held = Sql::new(dialect, format!("SELECT lane.id FROM {} AS lane", tables.parked));
     lanes_of(&mut held, context, numbers);
-    held.push(" ORDER BY lane.partition_no, lane.message_key, lane.id").push(lock(dialect));
+    let order = " ORDER BY lane.id, lane.partition_no, lane.message_key, lane.topic";
+    held.push(order).push(lock(dialect));
     session.query(&held.finish(&[Type::Uuid])).await?;
 
     // A statement of its own, so that it sees what was moved there before the lanes were locked.
     let mut all = Sql::new(
         dialect,
         format!(
-            "SELECT DISTINCT other.dead_no, {}, {} FROM {dead} AS letter \
-             JOIN {dead} AS other ON other.parked_behind = letter.parked_behind \
-               AND other.partition_no = letter.partition_no \
-               AND other.message_key = letter.message_key \
-             WHERE letter.dead_no",
+            "SELECT other.dead_no, {}, {} FROM (SELECT DISTINCT {LANE} FROM {dead} WHERE dead_no",
             dialect.int("other.partition_no"),
             dialect.int("CASE WHEN other.parked_behind = other.id THEN 0 ELSE 1 END"),
             dead = tables.dead,
         ),
     );
-    all.one_of(numbers).push(" ORDER BY other.dead_no");
+    all.one_of(numbers).push(") AS lane");
+    all.push(&letters_of_lane(&tables.dead)).push(" ORDER BY other.dead_no");
     let (mut letters, mut partitions) = (Vec::new(), BTreeSet::new());
     for row in session.query(&all.finish(&[Type::Int, Type::Int, Type::Int])).await? {
         let mut row = Columns::new(row);
@@ -64,6 +62,17 @@ pub(super) async fn open<S: Session>(
         session.execute(&tell.finish(&[])).await?;
     }
     Ok(letters)
+}
+
+/// What tells the lanes of dead letters apart. Many of those that are chosen are of one lane.
+pub(super) const LANE: &str = "partition_no, message_key, parked_behind";
+
+/// Joins each `lane` with all its messages, the `other` dead letters.
+pub(super) fn letters_of_lane(dead: &str) -> String {
+    format!(
+        " JOIN {dead} AS other ON other.parked_behind = lane.parked_behind \
+         AND other.partition_no = lane.partition_no AND other.message_key = lane.message_key"
+    )
 }
 
 /// Writes the condition that a `lane` is that of one of these dead letters.

@@ -72,7 +72,7 @@ pub(super) fn version_1(tables: &Tables, partitions: u16) -> Vec<String> {
   message_key VARBINARY(512) NOT NULL,
   id BINARY(16) NOT NULL,
   topic VARCHAR(249) NOT NULL,
-  PRIMARY KEY (partition_no, message_key, id)
+  PRIMARY KEY (id, partition_no, message_key, topic)
 ) {OPTIONS}"
         ),
         format!(

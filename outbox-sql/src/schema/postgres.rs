@@ -65,7 +65,7 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
   message_key text COLLATE "C" NOT NULL,
   id uuid NOT NULL,
   topic text COLLATE "C" NOT NULL,
-  PRIMARY KEY (partition_no, message_key, id)
+  PRIMARY KEY (id, partition_no, message_key, topic)
 )"#
         ),
         format!(

@@ -54,7 +54,7 @@ pub(super) fn version_1(tables: &Tables, names: &Names, partitions: u16) -> Vec<
   message_key TEXT NOT NULL,
   id BLOB NOT NULL,
   topic TEXT NOT NULL,
-  PRIMARY KEY (partition_no, message_key, id)
+  PRIMARY KEY (id, partition_no, message_key, topic)
 ) STRICT, WITHOUT ROWID"
         ),
         format!(

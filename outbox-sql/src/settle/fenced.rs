@@ -154,7 +154,7 @@ fn park(settle: &Settle<'_>) -> String {
         "held AS MATERIALIZED ( \
            SELECT partition_no, message_key, id FROM {parked} \
            WHERE partition_no = ANY($1::bigint[]) AND id = ANY($9::uuid[]) \
-           ORDER BY partition_no, message_key, id FOR SHARE), \
+           ORDER BY id, partition_no, message_key, topic FOR SHARE), \
          changed AS ( \
            DELETE FROM {outbox} AS pending USING valid \
            WHERE pending.partition_no = valid.number AND pending.seq = valid.seq \
