@@ -204,7 +204,10 @@ impl Machine {
         if crowded || lane.parking > 0 || (row.defect.is_some() && !idle) {
             return self.lanes.hold_row(lane_id, row.seq, now);
         }
-        let delay = row.retry_in.filter(|delay| !delay.is_zero());
+        // No relay waits for longer between two tries: whoever wrote that had another clock. On
+        // SQLite each process has its own.
+        let longest = self.config.retry.backoff.cap;
+        let delay = row.retry_in.filter(|delay| !delay.is_zero() && *delay <= longest);
         let rests = || self.rests(now, destination);
         if let Some(until) = delay.map(|delay| now + delay).or_else(rests) {
             let state = HoldState::Until(until);

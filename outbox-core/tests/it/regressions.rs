@@ -331,3 +331,26 @@ fn what_is_taken_in_vain_is_not_asked_for_in_a_loop() {
     let most = config.lease.as_millis() / config.poll.cap.as_millis() + 5;
     assert!(calls > 3 && calls <= most, "{calls} calls in a lease");
 }
+
+/// A relay whose clock was ten minutes ahead had postponed a message in SQLite, whose clock is that
+/// of each process: for the others its key waited for ten minutes. `cargo xtask chaos` found it.
+///
+/// Seen to fail with any `retry_in` believed.
+#[test]
+fn a_wait_that_is_longer_than_any_comes_from_a_wrong_clock() {
+    let longest = RelayConfig::default().retry.backoff.cap;
+    for (wait, is_believed) in [(longest, true), (longest * 5, false)] {
+        let mut bench = Bench::new(Ordering::Independent);
+        bench.enqueue(&["a"]);
+        let request = bench.fetch_request();
+        let mut page = bench.database.fetch(bench.now, &request);
+        page.rows[0].retry_in = Some(wait);
+        let read = bench.now;
+        bench.tell(Input::Fetched(Ok(page)));
+        while bench.database.backlog() > 0 {
+            bench.drive(1, |_| Outcome::Delivered);
+        }
+        let waited = bench.now - read;
+        assert_eq!(waited >= longest, is_believed, "{waited:?} of {wait:?}");
+    }
+}
