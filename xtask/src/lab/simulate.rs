@@ -141,7 +141,6 @@ impl Run {
 mod tests {
     use super::*;
 
-    /// Seen to fail when only what was asked for is judged, and not what was reached.
     #[test]
     fn a_run_that_reaches_nothing_fails_by_name() {
         let mut run = Run::default();
