@@ -58,7 +58,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Makes a producer, and doesn't wait.
+    /// Makes a producer, and doesn't wait for a broker. Blocks, until librdkafka's threads run.
     pub(crate) fn start(options: &ClientConfig, living: &Living) -> Result<Self, KafkaError> {
         let (sender, reports) = unbounded_channel();
         let context = Context {
@@ -141,6 +141,7 @@ impl Client {
         self.waiting == 0 && !self.in_transaction && !self.purged && self.context().is_calm()
     }
 
+    /// Blocks.
     pub(crate) fn begin_transaction(&mut self) -> Result<(), ClientError> {
         self.native().begin_transaction()?;
         self.in_transaction = true;

@@ -31,7 +31,7 @@ impl KafkaPublisher {
         config.check()?;
         options::check(config.librdkafka.keys())?;
         let living = Living::default();
-        let topics = Arc::new(Topics::start(&config, living.clone())?);
+        let topics = Arc::new(Topics::start(&config, living.clone()).await?);
         let pool = Pool::new(&config, living.clone());
         let by = Instant::now() + config.connect_timeout();
         match pool.lend(by).await {
@@ -106,7 +106,7 @@ impl Publisher for KafkaPublisher {
     async fn close(&self) -> Result<(), Reason> {
         self.closed.store(true, Atomic::Release);
         self.pool.close().await;
-        self.topics.close();
+        self.topics.close().await;
         if self.living.end(ENDING).await { Ok(()) } else { Err(STILL_THERE.into()) }
     }
 }

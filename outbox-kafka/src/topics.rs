@@ -22,8 +22,8 @@ use crate::{KafkaConfig, KafkaError, options};
 
 pub(crate) struct Topics {
     /// Asks, and never produces. None if the last one got no answer: its connection may be dead,
-    /// and it remembers a refusal for ever.
-    client: Mutex<Option<Arc<Client>>>,
+    /// and it remembers a refusal for ever. Locked while one is made, for which others wait.
+    client: tokio::sync::Mutex<Option<Arc<Client>>>,
     living: Living,
     seen: Mutex<HashMap<String, State>>,
     /// For as many questions as are asked at once.
@@ -42,15 +42,15 @@ enum State {
 
 impl Topics {
     /// Checks the options, and connects in the background.
-    pub(crate) fn start(config: &KafkaConfig, living: Living) -> Result<Self, KafkaError> {
+    pub(crate) async fn start(config: &KafkaConfig, living: Living) -> Result<Self, KafkaError> {
         let topics = Self {
-            client: Mutex::default(),
+            client: tokio::sync::Mutex::default(),
             living,
             seen: Mutex::default(),
             askers: Semaphore::new(AT_ONCE),
             config: config.clone(),
         };
-        topics.client()?;
+        topics.client().await?;
         Ok(topics)
     }
 
@@ -121,21 +121,24 @@ impl Topics {
     }
 
     /// Disconnects, in the background.
-    pub(crate) fn close(&self) {
-        drop(self.client_mut().take());
+    pub(crate) async fn close(&self) {
+        drop(self.client.lock().await.take());
     }
 
-    /// What a broker says of a topic.
+    /// What a broker says of a topic. librdkafka knows no deadline that it always keeps: it waits by
+    /// the time of day, which may be set.
     async fn ask(&self, topic: &str, by: Instant) -> Result<Option<Code>, KafkaError> {
+        let late = || KafkaError::Unreachable("no answer in time".into());
         let permit = timeout_at(by.into(), self.askers.acquire()).await;
-        let _permit = permit.map_err(|_| KafkaError::Unreachable("no answer in time".into()))?;
+        let _permit = permit.map_err(|_| late())?;
         let patience = by.saturating_duration_since(Instant::now());
         let patience = patience.min(self.config.connect_timeout());
-        let client = self.client()?;
+        let client = timeout_at(by.into(), self.client()).await.map_err(|_| late())??;
         let (asked, name) = (Arc::clone(&client), topic.to_owned());
-        let answer = on_thread(move || fetch(&asked, &name, patience)).await;
+        let answer = on_thread(move || fetch(&asked, &name, patience));
+        let answer = timeout_at(by.into(), answer).await.unwrap_or_else(|_| Err(late()));
         if answer.is_err() {
-            let mut current = self.client_mut();
+            let mut current = self.client.lock().await;
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &client)) {
                 *current = None;
             }
@@ -181,17 +184,14 @@ impl Topics {
         Duration::from_millis(self.config.topic_wait_ms)
     }
 
-    fn client(&self) -> Result<Arc<Client>, KafkaError> {
-        let mut client = self.client_mut();
+    async fn client(&self) -> Result<Arc<Client>, KafkaError> {
+        let mut client = self.client.lock().await;
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let new = Client::start(&options::connection(&self.config), &self.living)?;
+        let (options, living) = (options::connection(&self.config), self.living.clone());
+        let new = on_thread(move || Client::start(&options, &living)).await?;
         Ok(Arc::clone(client.insert(Arc::new(new))))
-    }
-
-    fn client_mut(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, State>> {

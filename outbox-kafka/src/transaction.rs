@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::timeout_at;
 
 use crate::call::{AGAIN, Call};
-use crate::client::is_not_committed;
+use crate::client::{Client, is_not_committed};
 use crate::outcome;
 use crate::pool::{Lent, Requests};
 use crate::topics::Topics;
@@ -54,8 +54,8 @@ enum Obstacle {
 /// Writes everything, in a transaction that is open afterwards; or says what was in the way, and
 /// gives the transaction up.
 async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Result<(), Obstacle> {
+    begin(call, lent).await.map_err(Obstacle::All)?;
     let client = lent.client();
-    client.begin_transaction().map_err(|error| Obstacle::All(unavailable(&error)))?;
     let refused = call.send(client);
     let refused = refused.into_iter().map(|(index, code)| (index, outcome::not_accepted(code)));
     let mut guilty: HashMap<_, _> = refused.collect();
@@ -91,6 +91,14 @@ async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Res
     match all.or_else(|| guilty.values().find(|outcome| !is_theirs(outcome)).cloned()) {
         Some(outcome) => Err(Obstacle::All(outcome)),
         None => Err(Obstacle::Messages(guilty)),
+    }
+}
+
+/// librdkafka waits for a thread of its own, and for as long as that takes.
+async fn begin(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Outcome> {
+    match timeout_at(call.by.into(), lent.block_on(Client::begin_transaction)).await {
+        Ok(begun) => begun.map_err(|error| unavailable(&error)),
+        Err(_) => Err(Outcome::Unavailable("Kafka: the client stands still".into())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A thread of librdkafka's that stands still while a name is being resolved.
+//! Threads of librdkafka's that stand still.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use crate::faults::settled;
 use crate::publishing::{batch, messages, publish_within};
 use crate::server::Server;
 
-/// Names a file: while there is one, no name is resolved.
-const MARK: &str = "OUTBOX_TEST_RESOLVES_NOTHING";
+/// Names a file: while there is one, a thread stands still.
+const MARK: &str = "OUTBOX_TEST_STANDS_STILL";
 
 /// Resolves as usual, but for that.
 const RESOLVER: &str = r#"
@@ -26,9 +26,32 @@ const RESOLVER: &str = r#"
 typedef int resolver(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                 struct addrinfo **found) {
-    const char *mark = getenv("OUTBOX_TEST_RESOLVES_NOTHING");
+    const char *mark = getenv("OUTBOX_TEST_STANDS_STILL");
     while (mark && access(mark, F_OK) == 0) usleep(10000);
     return ((resolver *)dlsym(RTLD_NEXT, "getaddrinfo"))(name, service, hints, found);
+}
+"#;
+
+/// Waits as usual, but for threads whose name begins so.
+const WAITER: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <threads.h>
+#include <unistd.h>
+typedef int waiter(cnd_t *, mtx_t *, const struct timespec *);
+int cnd_timedwait(cnd_t *woken, mtx_t *lock, const struct timespec *until) {
+    char thread[16] = "";
+    const char *mark = getenv("OUTBOX_TEST_STANDS_STILL"), *name = getenv("OUTBOX_TEST_THREAD");
+    prctl(PR_GET_NAME, thread);
+    if (mark && name && strncmp(thread, name, strlen(name)) == 0 && access(mark, F_OK) == 0) {
+        mtx_unlock(lock);
+        while (access(mark, F_OK) == 0) usleep(10000);
+        mtx_lock(lock);
+    }
+    return ((waiter *)dlsym(RTLD_NEXT, "cnd_timedwait"))(woken, lock, until);
 }
 "#;
 
@@ -42,15 +65,41 @@ async fn while_a_name_is_resolved_nobody_is_kept() {
     if let Some(mark) = std::env::var_os(MARK) {
         return resolve_nothing(Path::new(&mark)).await;
     }
+    again("stuck::while_a_name_is_resolved_nobody_is_kept", RESOLVER, "").await;
+}
+
+/// FAILURES row 64: the same for the thread that begins transactions. It waits by the time of day, so that a clock
+/// which is set back keeps it waiting. Seen to keep the runtime's own thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_of_librdkafkas_keeps_nobody() {
+    if let Some(mark) = std::env::var_os(MARK) {
+        return begin_nothing(Path::new(&mark)).await;
+    }
+    again("stuck::a_wait_of_librdkafkas_keeps_nobody", WAITER, "rdk:main").await;
+}
+
+/// FAILURES row 64: and for whoever asks librdkafka, or makes another client. Seen to hang both
+/// threads of the runtime after a jump of the clock, and with them the relay: its leases ran out, and
+/// it didn't end when it was asked to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_librdkafka_keeps_nobody() {
+    if let Some(mark) = std::env::var_os(MARK) {
+        return answer_nothing(Path::new(&mark)).await;
+    }
+    again("stuck::a_wait_for_librdkafka_keeps_nobody", WAITER, "tokio").await;
+}
+
+/// Runs the test again with that in front of the system's libraries, for threads of that name.
+async fn again(test: &str, source: &str, thread: &str) {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("resolver.c"), RESOLVER).unwrap();
+    fs::write(at("still.c"), source).unwrap();
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(at("resolver.so")).arg(at("resolver.c"));
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(at("still.so")).arg(at("still.c"));
     assert!(compiler.arg("-ldl").status().unwrap().success());
     let mut again = Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "stuck::while_a_name_is_resolved_nobody_is_kept"]);
-    again.env("LD_PRELOAD", at("resolver.so")).env(MARK, at("mark"));
+    again.args(["--exact", test]).env("LD_PRELOAD", at("still.so")).env(MARK, at("mark"));
+    again.env("OUTBOX_TEST_THREAD", thread);
     let run = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "{run:?}");
@@ -83,6 +132,40 @@ async fn resolve_nothing(mark: &Path) {
         assert!(mark.exists(), "it returns while the thread stands still");
         drop((marked, held));
     }
+}
+
+async fn begin_nothing(mark: &Path) {
+    let server = Server::start().await;
+    let topic = new_topic(&server.direct(), &[]).await;
+    let publisher = settled(&server, "?transactional_id=still", &topic).await;
+    let marked = Mark::put(mark);
+    // Its thread comes by within a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let sent = messages(&topic, 5);
+    let outcomes = publish_within(&publisher, &sent, Duration::from_secs(2)).await;
+    assert!(outcomes.iter().all(is_unavailable), "{outcomes:?}");
+    assert!(mark.exists(), "it returns while the thread stands still");
+    drop(marked);
+}
+
+async fn answer_nothing(mark: &Path) {
+    let server = Server::start().await;
+    let topic = new_topic(&server.direct(), &[]).await;
+    let publisher = settled(&server, "", &topic).await;
+    let other = new_topic(&server.direct(), &[]).await;
+    let marked = Mark::put(mark);
+    // First nobody says whether there is such a topic; who asks again makes a client for it.
+    for _ in 0..2 {
+        let sent = messages(&other, 5);
+        let outcomes = publish_within(&publisher, &sent, Duration::from_secs(2)).await;
+        assert!(outcomes.iter().all(is_unavailable), "{outcomes:?}");
+    }
+    assert!(mark.exists(), "it returns while the thread stands still");
+    drop(marked);
+}
+
+fn is_unavailable(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Unavailable(_))
 }
 
 /// The file is there while this lives, but not for ever: whoever waits for its end must come back
