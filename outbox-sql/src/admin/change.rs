@@ -5,12 +5,13 @@ use outbox_core::DeadChange;
 
 use super::dead::condition;
 use super::{audit, lanes};
+use crate::enqueue::COLUMNS;
 use crate::failure::Failure;
 use crate::row::Columns;
 use crate::slot::{Operation, begin_write};
 use crate::statement::Sql;
 use crate::store::Context;
-use crate::{Dialect, Session, Type};
+use crate::{Session, Type};
 
 /// Takes dead letters away.
 #[derive(Debug)]
@@ -34,9 +35,6 @@ pub(super) enum Action {
 /// How many dead letters one statement moves or deletes.
 const CHUNK: usize = 1000;
 
-const MESSAGE: &str =
-    "id, topic, message_key, message_type, content_type, payload, headers, created_at";
-
 #[async_trait]
 impl Operation for Change<'_> {
     type Output = u64;
@@ -50,7 +48,7 @@ impl Operation for Change<'_> {
         let (single, in_lanes) = self.choose(session).await?;
         for numbers in single.chunks(CHUNK) {
             if self.action == Action::Redrive {
-                self.put_back(session, "partition_no", numbers).await?;
+                self.put_back(session, COLUMNS, numbers).await?;
             }
             self.delete(session, numbers).await?;
         }
@@ -133,7 +131,7 @@ impl Change<'_> {
         let parked = dialect.int("CASE WHEN parked_behind IS NULL THEN 0 ELSE 1 END");
         let mut sql = self.sql(String::new());
         self.meant(&mut sql, &format!("dead_no, {parked}"));
-        sql.push(lock(dialect));
+        sql.push(dialect.for_update());
         let (mut single, mut in_lanes) = (Vec::new(), Vec::new());
         for row in session.query(&sql.finish(&[Type::Int, Type::Int])).await? {
             let mut row = Columns::new(row);
@@ -157,7 +155,7 @@ impl Change<'_> {
             .map(|letter| letter.number)
             .collect();
         for numbers in back.chunks(CHUNK) {
-            self.put_back(session, "partition_no, seq", numbers).await?;
+            self.put_back(session, &format!("seq, {COLUMNS}"), numbers).await?;
         }
         let all: Vec<i64> = letters.iter().map(|letter| letter.number).collect();
         for numbers in all.chunks(CHUNK) {
@@ -166,15 +164,15 @@ impl Change<'_> {
         Ok(back.len())
     }
 
-    /// They start afresh: with their `place`, or with new numbers in the order in which they died.
+    /// They start afresh: with their places, if those are among the `columns`, or with new ones in
+    /// the order in which they died.
     async fn put_back<S: Session>(
         &self,
         session: &mut S,
-        place: &str,
+        columns: &str,
         numbers: &[i64],
     ) -> Result<(), Failure> {
         let (outbox, dead) = (&self.context.tables.outbox, &self.context.tables.dead);
-        let columns = format!("{place}, {MESSAGE}");
         let mut sql = self.sql(format!(
             "INSERT INTO {outbox} ({columns}) SELECT {columns} FROM {dead} WHERE dead_no"
         ));
@@ -189,9 +187,4 @@ impl Change<'_> {
         session.execute(&sql.finish(&[])).await?;
         Ok(())
     }
-}
-
-/// What keeps rows that were read from changing; SQLite has one writer.
-pub(super) fn lock(dialect: Dialect) -> &'static str {
-    if dialect == Dialect::Sqlite { "" } else { " FOR UPDATE" }
 }

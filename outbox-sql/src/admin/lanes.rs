@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::change::lock;
 use crate::failure::Failure;
+use crate::name::Tables;
 use crate::row::Columns;
 use crate::statement::Sql;
 use crate::store::Context;
-use crate::{Dialect, Session, Type};
+use crate::{Session, Type};
 
 /// One message of a lane.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +25,9 @@ pub(super) async fn open<S: Session>(
     numbers: &[i64],
 ) -> Result<Vec<Letter>, Failure> {
     let (dialect, tables) = (context.dialect, &context.tables);
-    let mut held = Sql::new(dialect, format!("SELECT lane.id FROM {} AS lane", tables.parked));
+    let mut held = Sql::new(dialect, format!("SELECT id FROM {}", tables.parked));
     lanes_of(&mut held, context, numbers);
-    let order = " ORDER BY lane.id, lane.partition_no, lane.message_key, lane.topic";
-    held.push(order).push(lock(dialect));
+    held.push(" ORDER BY id, partition_no, message_key, topic").push(dialect.for_update());
     session.query(&held.finish(&[Type::Uuid])).await?;
 
     // A statement of its own, so that it sees what was moved there before the lanes were locked.
@@ -51,8 +50,7 @@ pub(super) async fn open<S: Session>(
         letters.push(Letter { number, waits: row.int()? == 1 });
     }
 
-    let delete = if dialect == Dialect::MySql { "DELETE lane FROM" } else { "DELETE FROM" };
-    let mut opened = Sql::new(dialect, format!("{delete} {} AS lane", tables.parked));
+    let mut opened = Sql::new(dialect, format!("DELETE FROM {}", tables.parked));
     lanes_of(&mut opened, context, numbers);
     session.execute(&opened.finish(&[])).await?;
     if !partitions.is_empty() {
@@ -75,13 +73,15 @@ pub(super) fn letters_of_lane(dead: &str) -> String {
     )
 }
 
-/// Writes the condition that a `lane` is that of one of these dead letters.
+/// Writes the condition that a parked lane is that of one of these dead letters. It has no alias:
+/// MySQL looks for one to delete from in the database in use, which may be none.
 fn lanes_of(sql: &mut Sql, context: &Context, numbers: &[i64]) {
+    let Tables { dead, parked, .. } = &context.tables;
     sql.push(&format!(
-        " WHERE EXISTS (SELECT 1 FROM {} AS letter WHERE letter.partition_no = lane.partition_no \
-           AND letter.message_key = lane.message_key AND letter.parked_behind = lane.id \
-           AND letter.dead_no",
-        context.tables.dead
+        " WHERE EXISTS (SELECT 1 FROM {dead} AS letter \
+           WHERE letter.partition_no = {parked}.partition_no \
+             AND letter.message_key = {parked}.message_key \
+             AND letter.parked_behind = {parked}.id AND letter.dead_no"
     ));
     sql.one_of(numbers).push(")");
 }

@@ -63,22 +63,23 @@ fn listed(settle: &Settle<'_>, rows: &[RowRef]) -> Statement {
     let (dialect, outbox) = (settle.context.dialect, &settle.context.tables.outbox);
     let mut sql = Sql::new(dialect, "DELETE ");
     if dialect == Dialect::MySql {
-        sql.push("pending ");
+        sql.push(outbox).push(" ");
     }
     sql.push("FROM ");
     named(&mut sql, dialect, outbox, rows);
     sql.finish(&[])
 }
 
-/// Writes what follows `FROM`: the table, as `pending` on MySQL, cut down to `rows`.
+/// Writes what follows `FROM`: the table, cut down to `rows`. MySQL looks for an alias to delete from
+/// in the database in use, which may be none, so the table has none.
 pub(super) fn named(sql: &mut Sql, dialect: Dialect, outbox: &str, rows: &[RowRef]) {
     if dialect == Dialect::MySql {
         sql.push("JSON_TABLE(").bind(json(rows).as_str());
         sql.push(&format!(
             ", '$[*]' COLUMNS (number SMALLINT PATH '$[0]', place BIGINT PATH '$[1]', \
              name CHAR(32) PATH '$[2]')) AS named \
-             STRAIGHT_JOIN {outbox} AS pending ON pending.partition_no = named.number \
-             AND pending.seq = named.place AND pending.id = UNHEX(named.name)"
+             STRAIGHT_JOIN {outbox} ON {outbox}.partition_no = named.number \
+             AND {outbox}.seq = named.place AND {outbox}.id = UNHEX(named.name)"
         ));
         return;
     }

@@ -6,6 +6,7 @@ use outbox_core::{Fate, Verdict, VerdictAnswer};
 use uuid::Uuid;
 
 use super::Settle;
+use crate::enqueue::COLUMNS;
 use crate::failure::{Failure, schema};
 use crate::name::Tables;
 use crate::row::{Columns, micros};
@@ -63,7 +64,7 @@ const NOT_PARKED: i64 = 3;
 fn statement(settle: &Settle<'_>, verdicts: &[&Verdict]) -> Statement {
     let (change, unchanged) = match verdicts[0].fate {
         Fate::Retry(_) => (postpone(settle), String::new()),
-        Fate::Dead => (bury(settle), String::new()),
+        Fate::Dead => (bury(settle, "true", "NULL::uuid"), String::new()),
         Fate::Parked { .. } => (park(settle), unparked(settle)),
     };
     let lease = &settle.context.tables.lease;
@@ -129,50 +130,40 @@ fn postpone(settle: &Settle<'_>) -> String {
     )
 }
 
-fn bury(settle: &Settle<'_>) -> String {
+/// Moves valid rows for which `only` holds to the dead letters, there to wait `behind` a message.
+fn bury(settle: &Settle<'_>, only: &str, behind: &str) -> String {
     let (outbox, dead) = (&settle.context.tables.outbox, &settle.context.tables.dead);
     format!(
         "changed AS ( \
            DELETE FROM {outbox} AS pending USING valid \
            WHERE pending.partition_no = valid.number AND pending.seq = valid.seq \
-             AND pending.id = valid.id \
-           RETURNING pending.*, valid.place, valid.attempts AS tried, valid.error AS reason), \
+             AND pending.id = valid.id AND {only} \
+           RETURNING pending.*, valid.place, valid.attempts AS tried, valid.error AS reason, \
+             {behind} AS behind), \
          buried AS ( \
-           INSERT INTO {dead} (partition_no, seq, id, topic, message_key, message_type, \
-             content_type, payload, headers, created_at, attempts, error) \
-           SELECT partition_no, seq, id, topic, message_key, message_type, \
-             content_type, payload, headers, created_at, tried, reason \
-           FROM changed ORDER BY partition_no, seq)"
+           INSERT INTO {dead} (seq, {COLUMNS}, attempts, error, parked_behind) \
+           SELECT seq, {COLUMNS}, tried, reason, behind FROM changed ORDER BY partition_no, seq)"
     )
 }
 
 /// The parked lanes are locked as leases are, so that a redrive that puts one back waits for what
 /// is moved into it, or is seen.
 fn park(settle: &Settle<'_>) -> String {
-    let Tables { outbox, dead, parked, .. } = &settle.context.tables;
+    let parked = &settle.context.tables.parked;
+    let only = "(valid.behind = valid.id OR EXISTS ( \
+                  SELECT 1 FROM held WHERE held.partition_no = valid.number \
+                    AND held.message_key = pending.message_key AND held.id = valid.behind))";
     format!(
         "held AS MATERIALIZED ( \
            SELECT partition_no, message_key, id FROM {parked} \
            WHERE partition_no = ANY($1::bigint[]) AND id = ANY($9::uuid[]) \
            ORDER BY id, partition_no, message_key, topic FOR SHARE), \
-         changed AS ( \
-           DELETE FROM {outbox} AS pending USING valid \
-           WHERE pending.partition_no = valid.number AND pending.seq = valid.seq \
-             AND pending.id = valid.id AND (valid.behind = valid.id OR EXISTS ( \
-               SELECT 1 FROM held WHERE held.partition_no = valid.number \
-                 AND held.message_key = pending.message_key AND held.id = valid.behind)) \
-           RETURNING pending.*, valid.place, valid.attempts AS tried, valid.error AS reason, \
-             valid.behind), \
-         buried AS ( \
-           INSERT INTO {dead} (partition_no, seq, id, topic, message_key, message_type, \
-             content_type, payload, headers, created_at, attempts, error, parked_behind) \
-           SELECT partition_no, seq, id, topic, message_key, message_type, \
-             content_type, payload, headers, created_at, tried, reason, behind \
-           FROM changed ORDER BY partition_no, seq), \
+         {}, \
          closed AS ( \
            INSERT INTO {parked} (partition_no, message_key, id, topic) \
            SELECT partition_no, message_key, id, topic FROM changed WHERE behind = id \
-           ON CONFLICT DO NOTHING)"
+           ON CONFLICT DO NOTHING)",
+        bury(settle, only, "valid.behind")
     )
 }
 

@@ -6,6 +6,7 @@ use outbox_core::{Fate, RowRef, Verdict, VerdictAnswer};
 
 use super::Settle;
 use super::delivered::{matches, named};
+use crate::enqueue::COLUMNS;
 use crate::failure::Failure;
 use crate::lease::by_key;
 use crate::row::{Columns, micros};
@@ -67,7 +68,7 @@ async fn owned<S: Session>(
     );
     sql.bind(settle.request.relay.0).push(" AND partition_no");
     sql.one_of(&numbers.into_iter().collect::<Vec<_>>());
-    sql.push(" ORDER BY partition_no").push(shared_lock(dialect));
+    sql.push(" ORDER BY partition_no").push(dialect.for_share());
     let mut epochs = BTreeMap::new();
     for row in session.query(&sql.finish(&[Type::Int, Type::Int])).await? {
         let mut row = Columns::new(row);
@@ -99,17 +100,8 @@ fn lock_rows(settle: &Settle<'_>, rows: &[RowRef]) -> Statement {
     let mut sql = Sql::new(dialect, "SELECT ");
     sql.push(&dialect.int("partition_no")).push(", seq, id FROM ");
     named(&mut sql, dialect, outbox, rows);
-    sql.push(if dialect == Dialect::Sqlite { "" } else { " FOR UPDATE" });
+    sql.push(dialect.for_update());
     sql.finish(&[Type::Int, Type::Int, Type::Uuid])
-}
-
-/// MariaDB doesn't know `FOR SHARE`.
-fn shared_lock(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::MySql => " LOCK IN SHARE MODE",
-        Dialect::Postgres => " FOR SHARE",
-        Dialect::Sqlite => "",
-    }
 }
 
 fn change(settle: &Settle<'_>, verdict: &Verdict) -> Vec<Statement> {
@@ -135,8 +127,7 @@ fn postpone(settle: &Settle<'_>, verdict: &Verdict, delay: i64) -> Statement {
 
 fn bury(settle: &Settle<'_>, verdict: &Verdict) -> Statement {
     let (outbox, dead) = (&settle.context.tables.outbox, &settle.context.tables.dead);
-    let same = "partition_no, seq, id, topic, message_key, message_type, content_type, payload, \
-                headers, created_at";
+    let same = format!("seq, {COLUMNS}");
     let mut sql = Sql::new(
         settle.context.dialect,
         format!("INSERT INTO {dead} ({same}, attempts, error, parked_behind) SELECT {same}, "),
@@ -184,7 +175,7 @@ async fn lane_is_parked<S: Session>(
     sql.bind(behind).push(" AND lane.partition_no = ").bind(verdict.row.partition.0);
     sql.push(&format!(" AND lane.message_key = (SELECT message_key FROM {} WHERE ", tables.outbox));
     matches(&mut sql, &verdict.row);
-    sql.push(")").push(shared_lock(dialect));
+    sql.push(")").push(dialect.for_share());
     Ok(!session.query(&sql.finish(&[Type::Uuid])).await?.is_empty())
 }
 
