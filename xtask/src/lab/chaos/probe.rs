@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use outbox_core::{
     Epoch, Fate, FetchRequest, Lease, LeaseRequest, Partition, PartitionRead, Reason, RelayId,
-    RowRef, Seq, SettleRequest, Store, Verdict, VerdictAnswer,
+    RowRef, Seq, SettleRequest, Store, StoreError, Verdict, VerdictAnswer,
 };
 use uuid::Uuid;
 
@@ -29,11 +29,18 @@ pub(super) async fn leases(store: &dyn Store) -> Result<Vec<Lease>> {
         sick: false,
         leaving: true,
     };
-    // The connection may be one that a fault before this one has broken.
-    match store.lease(&request).await {
-        Ok(report) => Ok(report.leases),
-        Err(_) => Ok(store.lease(&request).await?.leases),
+    Ok(asked(async || store.lease(&request).await).await?.leases)
+}
+
+/// The connection may be one that a fault before this one has broken, and the next answer that of a
+/// server which was restarted.
+async fn asked<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T> {
+    for _ in 0..2 {
+        if let Ok(answer) = ask().await {
+            return Ok(answer);
+        }
     }
+    Ok(ask().await?)
 }
 
 const ATTEMPTS: u32 = 200;
@@ -69,10 +76,7 @@ async fn pending(store: &dyn Store, partition: Partition) -> Result<Vec<RowRef>>
     let read =
         PartitionRead { partition, after: Seq::START, limit: 16, bytes: u64::MAX, parked: false };
     let request = FetchRequest { reads: vec![read], horizon: Seq::START, look_limit: 0 };
-    let page = match store.fetch(&request).await {
-        Ok(page) => page,
-        Err(_) => store.fetch(&request).await?,
-    };
+    let page = asked(async || store.fetch(&request).await).await?;
     let named = |row: outbox_core::StoredRow| RowRef {
         partition: row.partition,
         seq: row.seq,
@@ -91,10 +95,7 @@ async fn decide(
     let verdict = |row| Verdict { row, epoch, attempts: 9, error: error.clone(), fate: Fate::Dead };
     let verdicts = rows.into_iter().map(verdict).collect();
     let request = SettleRequest { relay, delivered: vec![], verdicts };
-    match store.settle(&request).await {
-        Ok(report) => Ok(report.verdicts),
-        Err(_) => Ok(store.settle(&request).await?.verdicts),
-    }
+    Ok(asked(async || store.settle(&request).await).await?.verdicts)
 }
 
 impl Stale {
