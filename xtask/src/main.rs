@@ -9,6 +9,7 @@ mod lab;
 #[path = "relaunch.rs"]
 mod lab;
 mod lint;
+mod mutants;
 mod process;
 mod services;
 mod test;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Task::Simulate(args) => lab::simulate(&args),
         Task::Bench(args) => lab::bench(&args),
         Task::Chaos(args) => lab::chaos(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Services(task) => services::run(&task),
     };
     match done {
@@ -56,6 +58,8 @@ enum Task {
     Bench(lab::BenchArgs),
     /// Lets relays run over real servers while everything goes wrong, and judges what arrives.
     Chaos(lab::ChaosArgs),
+    /// Takes each protection out, one at a time, and demands that a test notices.
+    Mutants(mutants::MutantsArgs),
     /// Starts, stops and shows the servers that the tests use.
     #[command(subcommand)]
     Services(services::ServicesTask),

@@ -83,7 +83,7 @@ fn watch(command: &mut Command) -> Result<Tally> {
 }
 
 /// Reads `test result: ok. 12 passed; 0 failed; 1 ignored; …`.
-fn counts(line: &str) -> Option<[usize; 3]> {
+pub(crate) fn counts(line: &str) -> Option<[usize; 3]> {
     let report = line.strip_prefix("test result: ")?;
     let count = |label: &str| {
         let words: Vec<_> = report.split([' ', ';']).collect();

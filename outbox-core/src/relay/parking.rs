@@ -78,12 +78,13 @@ impl Machine {
             let read = reads.iter().find(|read| read.partition == partition && read.parked);
             read.map(|read| read.after)
         };
-        if reads.iter().any(|read| read.parked) && asked.parked.parked != self.parked.now.parked {
+        let tells = reads.iter().any(|read| read.parked);
+        if tells && asked.parked.parked != self.parked.now.parked {
             self.pace.wake(now);
             return false;
         }
         let mut changed = false;
-        self.parked.now.told += u64::from(reads.iter().any(|read| read.parked));
+        self.parked.now.told += u64::from(tells);
         for (partition, generation) in &page.generations {
             let Some(cursor) = self.cursors.get_mut(*partition) else { continue };
             if let Some(after) = told(*partition) {

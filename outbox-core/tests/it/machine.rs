@@ -172,7 +172,8 @@ fn a_page_read_before_a_settlement_brings_nothing_back() {
 }
 
 /// Found by the simulator (a relay that stood still, lost its partitions and got them back while a
-/// page was under way). Seen to fail without the reset: later rows pass the first ones.
+/// page was under way): later rows passed the first ones. Seen to fail without the reset when it was
+/// written; by now another check is in its way, and the simulator notices (MUTANTS.md).
 #[test]
 fn a_page_from_before_a_partition_was_lost_and_taken_again_is_dropped() {
     let mut bench = Bench::new(Ordering::Independent);

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::bench::Bench;
 
-fn config() -> RelayConfig {
+pub(crate) fn config() -> RelayConfig {
     let backoff = Backoff { first: Duration::from_millis(5), cap: Duration::from_millis(20) };
     RelayConfig {
         dead_letters: DeadLetterPolicy::Park,
@@ -24,7 +24,7 @@ fn config() -> RelayConfig {
     }
 }
 
-fn all() -> DeadChange {
+pub(crate) fn all() -> DeadChange {
     DeadChange::new("test", DeadFilter::default())
 }
 
@@ -39,7 +39,7 @@ fn refuse(poison: Uuid) -> impl FnMut(&Message) -> Outcome {
 }
 
 /// Delivers all that can be, and returns it in order.
-fn deliver(bench: &mut Bench, poison: Uuid) -> Vec<Uuid> {
+pub(crate) fn deliver(bench: &mut Bench, poison: Uuid) -> Vec<Uuid> {
     let mut sent = Vec::new();
     let mut outcome = refuse(poison);
     bench.drive(300, |message| {

@@ -7,7 +7,7 @@ use super::source::Source;
 use crate::process;
 
 /// What promises something, and says which test shows it.
-const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "FAILURES.md", "GUARANTEES.md"];
+const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "FAILURES.md", "GUARANTEES.md", "MUTANTS.md"];
 
 /// Settings of servers, which look like names of tests.
 const NO_TESTS: [&str; 4] = [
@@ -28,7 +28,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-fn functions(sources: &[Source]) -> BTreeSet<&str> {
+pub(super) fn functions(sources: &[Source]) -> BTreeSet<&str> {
     let lines = sources.iter().flat_map(tests);
     lines
         .filter_map(|line| line.split_once("fn ")?.1.split(|c: char| !is_of_name(c)).next())

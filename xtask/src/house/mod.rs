@@ -8,6 +8,7 @@ mod clients;
 mod failures;
 mod imports;
 mod layout;
+mod mutants;
 mod purity;
 mod source;
 mod versions;
@@ -21,7 +22,7 @@ use self::workspace::Workspace;
 
 type Rule = fn(&House) -> Vec<String>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("crates import only what lies below them", |house| imports::check(&house.workspace.crates)),
     ("the core's tree has no database and no broker", |house| {
         imports::check_core(&house.workspace)
@@ -34,6 +35,7 @@ const RULES: [(&str, Rule); 11] = [
     ("documents name tests that exist", |house| claims::check(&house.sources)),
     ("nothing is left for later", |house| words::check(&house.sources)),
     ("each failure is named by a test", |house| failures::check(&house.sources)),
+    ("each mutant fits the code, and is listed", |house| mutants::check(&house.sources)),
     ("the relay machine has no clock, no I/O, no chance", |house| purity::check(&house.sources)),
     ("the promised Rust version suffices", |house| versions::check_rust(&house.workspace)),
     ("one version of what matters, nothing banned", |house| {
