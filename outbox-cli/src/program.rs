@@ -35,6 +35,10 @@ enum Command {
     Purge(purge::Purge),
 }
 
+/// What clients log with payloads or passwords in it: whole messages that RabbitMQ returns, and at
+/// TRACE what is written to NATS.
+const TELLING: [&str; 2] = ["lapin::returned_messages", "async_nats::connection"];
+
 pub(crate) async fn run() -> Exit {
     let program = match Program::try_parse() {
         Ok(program) => program,
@@ -70,8 +74,9 @@ fn start_logging(filter: &str) -> Result<(), Failure> {
         Failure::of(Exit::Usage, &error)
             .remedy("write --log as a level such as `debug`, or as `warn,outbox_core=debug`")
     })?;
-    // It prints whole messages that RabbitMQ returns, with their payload.
-    let filter = filter.add_directive("lapin::returned_messages=off".parse().expect("a directive"));
+    let filter = TELLING.iter().fold(filter, |filter, target| {
+        filter.add_directive(format!("{target}=off").parse().expect("a directive"))
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -127,5 +127,7 @@ mod transaction;
 pub use config::{Compression, KafkaConfig, Partitioner, SaslMechanism};
 pub use error::KafkaError;
 pub use mapping::message_id;
+#[doc(hidden)]
+pub use mapping::{message as __received, round_trip as __round_trip};
 pub use publisher::KafkaPublisher;
 pub use tail::KafkaTail;

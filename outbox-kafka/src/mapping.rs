@@ -5,8 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use outbox_core::broker::{CONTENT_TYPE, CREATED_AT, MESSAGE_ID, MESSAGE_TYPE};
 use outbox_core::{Message, MessageParts, Reason, broker};
-use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::BaseRecord;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -54,7 +53,7 @@ pub(crate) fn unfit(message: &Message, topic: &str, max_bytes: u32) -> Option<Re
 }
 
 /// The message that was published as `record`; `topic` is the one that it was published to.
-pub(crate) fn message(record: &BorrowedMessage<'_>, topic: &str) -> Message {
+pub fn message(record: &impl rdkafka::Message, topic: &str) -> Message {
     let mut parts = MessageParts {
         id: Uuid::now_v7(),
         topic: topic.into(),
@@ -138,10 +137,22 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
+/// What a consumer reads of `message`, without a broker in between; `None` if no broker is given it.
+/// Not for users: tests and fuzzers of all adapters call it so.
+pub fn round_trip(message: &Message) -> Option<Message> {
+    if unfit(message, message.topic(), u32::MAX).is_some() || broker::reserved(message).is_some() {
+        return None;
+    }
+    let record = record(message, message.topic(), 0, SystemTime::now());
+    let [key, payload] = [record.key, record.payload].map(|part| part.map(<[u8]>::to_vec));
+    let (topic, time) = (message.topic().to_owned(), rdkafka::Timestamp::NotAvailable);
+    let arrived = OwnedMessage::new(payload, key, topic, time, 0, 0, record.headers);
+    Some(self::message(&arrived, message.topic()))
+}
+
 #[cfg(test)]
 mod tests {
     use rdkafka::Timestamp;
-    use rdkafka::message::OwnedMessage;
 
     use super::*;
     use crate::client::Client;

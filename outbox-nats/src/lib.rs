@@ -49,6 +49,11 @@
 //! power failure can lose what was acknowledged. A stream with `no_ack` never acknowledges, and
 //! nothing is ever delivered to it.
 //!
+//! # Logs
+//!
+//! This crate logs no part of a message. The client logs headers and passwords at the level TRACE
+//! under the target `async_nats::connection`: turn it off, as the program `outbox` does.
+//!
 //! # Order
 //!
 //! A call takes up to 500 messages or 4 MiB (the default of
@@ -130,5 +135,7 @@ mod thread;
 pub use config::NatsConfig;
 pub use error::NatsError;
 pub use mapping::{HEADERS, message_id};
+#[doc(hidden)]
+pub use mapping::{received as __received, round_trip as __round_trip};
 pub use publisher::NatsPublisher;
 pub use tail::NatsTail;

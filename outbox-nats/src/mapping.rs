@@ -174,7 +174,7 @@ pub fn message_id(message: &async_nats::Message) -> Option<&str> {
 }
 
 /// The message that arrived, under the topic that it was read for.
-pub(crate) fn received(topic: &str, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
+pub fn received(topic: &str, headers: Option<&HeaderMap>, payload: Bytes) -> Message {
     let none = HeaderMap::new();
     let map = headers.unwrap_or(&none);
     let text = |name: &str| map.get(name).map(|value| decoded(value.as_str()));
@@ -190,6 +190,13 @@ pub(crate) fn received(topic: &str, headers: Option<&HeaderMap>, payload: Bytes)
         headers: restored(map),
         created_at: created.unwrap_or_else(std::time::SystemTime::now),
     })
+}
+
+/// What a consumer reads of `message`, without a broker in between; `None` if no broker is given it.
+/// Not for users: tests and fuzzers of all adapters call it so.
+pub fn round_trip(message: &Message) -> Option<Message> {
+    let sent = Outgoing::of(message, &Destinations::identity()).ok()?;
+    Some(received(message.topic(), Some(&sent.headers), sent.payload))
 }
 
 #[cfg(test)]

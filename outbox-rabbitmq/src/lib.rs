@@ -67,6 +67,11 @@
 //! returned message out with some confirmation, not always with its own: this publisher matches it by
 //! `message_id`, and answers for no message before all that could have come back has.
 //!
+//! # Logs
+//!
+//! This crate logs no part of a message. The client logs whole messages that come back, with their
+//! payload, under the target `lapin::returned_messages`: turn it off, as the program `outbox` does.
+//!
 //! # Order
 //!
 //! [`Independent`](outbox_core::Ordering::Independent): the broker takes the messages of a channel
@@ -112,5 +117,7 @@ mod tail;
 pub use config::{QueueType, RabbitMqConfig};
 pub use error::RabbitMqError;
 pub use mapping::{HEADER_NAMES, message_id};
+#[doc(hidden)]
+pub use mapping::{open as __received, round_trip as __round_trip};
 pub use publisher::RabbitMqPublisher;
 pub use tail::RabbitMqTail;

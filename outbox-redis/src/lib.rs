@@ -119,5 +119,7 @@ mod worker;
 pub use config::RedisConfig;
 pub use error::RedisError;
 pub use mapping::{PAYLOAD, message_id};
+#[doc(hidden)]
+pub use mapping::{received as __received, round_trip as __round_trip};
 pub use publisher::RedisPublisher;
 pub use tail::RedisTail;

@@ -134,5 +134,7 @@ pub use config::{Body, SqsConfig};
 pub use error::SqsError;
 pub use headers::HEADERS;
 pub use mapping::{BODY_ENCODING, message_id};
+#[doc(hidden)]
+pub use mapping::{received as __received, round_trip as __round_trip};
 pub use publisher::SqsPublisher;
 pub use tail::SqsTail;

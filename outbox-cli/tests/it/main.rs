@@ -1,6 +1,7 @@
 //! The program as its users run it.
 
 mod brokers;
+mod canary;
 mod dead;
 mod demo;
 mod lifecycle;

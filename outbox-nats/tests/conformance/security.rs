@@ -46,6 +46,14 @@ async fn certificates_let_in() {
         let error = NatsPublisher::connect(config).await.unwrap_err();
         assert!(matches!(error, NatsError::Connect(_)) && !error.is_retryable(), "{error:?}");
     }
+    // Another authority's server, and one of another name: the certificate is for 127.0.0.1.
+    let others = Certificates::new();
+    let other = others.path("ca.pem");
+    let distrusting = url(&server, "tls", &[&[("ca", &*other)], &account[..]].concat());
+    let renamed = url(&server, "tls", &all).replace("127.0.0.1", "localhost");
+    for refused in [distrusting, renamed] {
+        assert!(NatsPublisher::connect(refused.parse().unwrap()).await.is_err(), "{refused}");
+    }
     // The server wants TLS whether we ask for it or not.
     let plain: NatsConfig = format!("nats://{}", server.address()).parse().unwrap();
     assert!(NatsPublisher::connect(plain).await.is_err());

@@ -57,6 +57,14 @@ async fn certificates_are_checked_and_can_be_the_login() {
     let error = RabbitMqPublisher::connect(distrusting).await.unwrap_err();
     assert!(matches!(error, RabbitMqError::Connect { .. }), "{error:?}");
     assert!(!error.is_retryable(), "{error:?}");
+    // Another authority's broker, and one of another name: the certificate is for 127.0.0.1.
+    let other = Certificates::new();
+    let deceived = RabbitMqConfig { ca: Some(other.path("ca.pem")), ..complete.clone() };
+    let servers = vec![format!("localhost:{port}")];
+    let renamed = RabbitMqConfig { servers, ..complete.clone() };
+    for refused in [deceived, renamed] {
+        assert!(RabbitMqPublisher::connect(refused).await.is_err());
+    }
     // The broker says why, but may have hung up before that is heard.
     let error = RabbitMqPublisher::connect(anonymous).await.unwrap_err();
     assert!(matches!(error, RabbitMqError::Connect { .. }), "{error:?}");

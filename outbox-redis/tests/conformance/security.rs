@@ -38,6 +38,14 @@ async fn certificates_let_in() {
         let error = RedisPublisher::connect(with(missing)).await.unwrap_err();
         assert!(matches!(error, RedisError::Connect(_)) && !error.is_retryable(), "{error:?}");
     }
+    // Another authority's server, and one of another name: the certificate is for 127.0.0.1.
+    let other = Certificates::new();
+    let distrusting = with(&[("ca", &*other.path("ca.pem")), all[1], all[2]]);
+    let mut renamed = with(&all);
+    renamed.servers = vec![format!("localhost:{port}")];
+    for refused in [distrusting, renamed] {
+        assert!(RedisPublisher::connect(refused).await.is_err());
+    }
     let error = RedisPublisher::connect(with(&[("ca", Path::new("/none"))])).await.unwrap_err();
     assert_eq!(error.to_string(), "/none can't be read");
 }
