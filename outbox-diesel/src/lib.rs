@@ -41,8 +41,8 @@ pub use enqueue::Outbox;
 pub use inbox::Inbox;
 pub use migrations::OutboxMigrations;
 pub use outbox_sql::{
-    DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
-    Receipt, SqlStore, StoreConfig, migrate, script,
+    DatabaseMessage, Dialect, Duty, Error, Identifier, InvalidName, Names, OpenOutbox,
+    OutboxConfig, Receipt, Roles, SqlStore, StoreConfig, grants, grants_script, migrate, script,
 };
 pub use session::DieselSession;
 #[cfg(feature = "async")]

@@ -18,8 +18,8 @@ pub use inbox::Inbox;
 #[cfg(feature = "migration")]
 pub use migration::{migrations, migrations_with};
 pub use outbox_sql::{
-    DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
-    Receipt, SqlStore, StoreConfig, migrate, script,
+    DatabaseMessage, Dialect, Duty, Error, Identifier, InvalidName, Names, OpenOutbox,
+    OutboxConfig, Receipt, Roles, SqlStore, StoreConfig, grants, grants_script, migrate, script,
 };
 pub use transaction::OutboxTransaction;
 

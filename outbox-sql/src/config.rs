@@ -11,7 +11,8 @@ pub struct StoreConfig {
     pub names: Names,
     /// Connections of the store's own, 1 to 3; other numbers count as the nearest of them. With 3
     /// leases, reading and settling don't wait for each other; with 2 reading and settling do;
-    /// with 1 all do, and a slow page can cost a lease.
+    /// with 1 all do, and a slow page can cost a lease. To PostgreSQL there are 2 for a moment, when
+    /// the store is opened.
     pub connections: u8,
     /// How long a statement waits for a lock before it is tried again.
     pub lock_timeout: Duration,

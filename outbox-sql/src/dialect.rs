@@ -122,6 +122,24 @@ impl Dialect {
         }
     }
 
+    /// Ends a query so that what it finds can't be changed by others, nor locked, until the
+    /// transaction ends. SQLite has one writer.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::MySql => " FOR UPDATE",
+            Self::Sqlite => "",
+        }
+    }
+
+    /// The same, but others may lock it so, too. MariaDB doesn't know `FOR SHARE`.
+    pub(crate) fn for_share(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR SHARE",
+            Self::MySql => " LOCK IN SHARE MODE",
+            Self::Sqlite => "",
+        }
+    }
+
     /// Whether a lease row is live: `now < expires_at <= now + 2 ttl`. The upper bound keeps a clock
     /// that was set back from keeping the dead alive; a step of less than one `ttl`, as a clock is
     /// corrected, must not end the leases of the living.

@@ -36,6 +36,21 @@ pub trait Session: Send {
     async fn query(&mut self, statement: &Statement) -> Result<Vec<Row>, DriverError>;
 }
 
+#[async_trait]
+impl<S: Session> Session for &mut S {
+    async fn run(&mut self, text: &str) -> Result<(), DriverError> {
+        (**self).run(text).await
+    }
+
+    async fn execute(&mut self, statement: &Statement) -> Result<u64, DriverError> {
+        (**self).execute(statement).await
+    }
+
+    async fn query(&mut self, statement: &Statement) -> Result<Vec<Row>, DriverError> {
+        (**self).query(statement).await
+    }
+}
+
 /// A database's error, sorted.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe())]
@@ -121,7 +136,11 @@ impl DriverError {
             DriverErrorKind::Conflict => "conflict with another transaction",
             DriverErrorKind::Other => "the database refused",
         };
-        match &self.code {
+        match self.code.as_deref() {
+            Some(code @ ("26000" | "42P05")) => format!(
+                "{what} (code {code}): a pooler in between doesn't keep prepared statements with \
+                 their connection; see PostgreSQL behind a pooler in the README of outbox-sqlx"
+            ),
             Some(code) => format!("{what} (code {code})"),
             None => what.to_owned(),
         }
@@ -132,3 +151,17 @@ impl DriverError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DatabaseMessage(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients that prepare statements by themselves, such as those of a connection that is lent.
+    #[test]
+    fn a_statement_that_is_lost_or_there_already_tells_of_a_pooler() {
+        for code in ["26000", "42P05"] {
+            let error = DriverError::database(Dialect::Postgres, code, "it says so");
+            assert!(error.to_string().contains("a pooler in between"), "{error}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::statement::{HAS_WRITTEN, Sql, step};
 use crate::{Dialect, Names, Statement, Value};
 
 /// The columns that a producer writes; `seq` is the database's to give.
-const COLUMNS: &str = "partition_no, id, topic, message_key, message_type, content_type, payload, \
+pub(crate) const COLUMNS: &str = "partition_no, id, topic, message_key, message_type, content_type, payload, \
                        headers, created_at";
 
 /// How much goes into one statement, in messages and in bytes. MySQL's `max_allowed_packet` is 16

@@ -53,6 +53,7 @@ impl OpenInbox {
                 return Err(Error::Receipt { part, most });
             }
         }
+        let session = &mut self.outbox.lent(session);
         self.outbox.check_open(session, known).await?;
         let done = session.execute(&self.insert(consumer, message_id)).await;
         match done {
@@ -64,14 +65,15 @@ impl OpenInbox {
     }
 
     /// For adapters: forgets up to `limit` of what was received longer than `age` ago, and returns
-    /// how many. `session` should be in no transaction: what it forgets stays locked until its end.
+    /// how many. `session` should be in no transaction, or behind a pooler in one of its own: what it
+    /// forgets stays locked until its end.
     pub async fn purge<S: Session>(
         &self,
         session: &mut S,
         age: Duration,
         limit: u32,
     ) -> Result<u64, Error> {
-        let done = session.execute(&self.delete(age, limit)).await;
+        let done = self.outbox.lent(session).execute(&self.delete(age, limit)).await;
         done.map_err(|error| Error::database("purging the inbox", error))
     }
 

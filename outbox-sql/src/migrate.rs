@@ -8,8 +8,9 @@ use outbox_core::StoreError;
 
 use crate::failure::{Failure, schema};
 use crate::open::{check_count, check_server, installed, is_there, newer, number};
+use crate::pooler::slots;
 use crate::schema::{self as tables, Migration};
-use crate::slot::{Operation, Slot, begin_write};
+use crate::slot::{Operation, begin_write};
 use crate::statement::Sql;
 use crate::store::Context;
 use crate::{Dialect, Driver, Identifier, Names, Session, StoreConfig, VERSION};
@@ -33,7 +34,8 @@ pub async fn migrate<D: Driver>(
     let context = Context::new(driver.dialect(), &config);
     // Several processes that create one SQLite file conflict more often than they ever will later.
     let config = StoreConfig { conflict_retries: 20, ..config };
-    Slot::new().run(driver, &config, &Migrate { context, names, partitions }).await
+    let slot = &slots(driver, &config, 1).await?[0];
+    slot.run(driver, &config, &Migrate { context, names, partitions }).await
 }
 
 /// Like [`migrate`], on a connection of the user's that is in no transaction. A conflict with
@@ -219,6 +221,6 @@ fn create_schema(dialect: Dialect) -> Option<&'static str> {
     }
 }
 
-fn quoted(dialect: Dialect, name: &Identifier) -> String {
+pub(crate) fn quoted(dialect: Dialect, name: &Identifier) -> String {
     if dialect == Dialect::MySql { format!("`{name}`") } else { format!("\"{name}\"") }
 }

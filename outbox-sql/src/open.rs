@@ -7,8 +7,9 @@ use outbox_core::{Partition, StoreError, StoreErrorKind};
 
 use crate::failure::{Failure, schema, standby};
 use crate::name::Tables;
+use crate::pooler::slots;
 use crate::row::Columns;
-use crate::slot::{Operation, Slot};
+use crate::slot::Operation;
 use crate::statement::Sql;
 use crate::store::Context;
 use crate::version;
@@ -27,6 +28,8 @@ pub struct Info {
     pub largest_statement: Option<u64>,
     /// The server knows within a statement whether that is in a transaction, as MariaDB does.
     pub(crate) knows_transactions: bool,
+    /// A pooler is in between that gives each transaction another connection.
+    pub(crate) pooled: bool,
 }
 
 /// Reads what the outbox `names` says of itself, and refuses one that this code can't use; see
@@ -34,7 +37,9 @@ pub struct Info {
 pub async fn inspect<D: Driver>(driver: &D, names: &Names) -> Result<Info, StoreError> {
     let config = StoreConfig { names: names.clone(), ..StoreConfig::default() };
     let open = Open { context: Context::new(driver.dialect(), &config), names: names.clone() };
-    Slot::new().run(driver, &config, &open).await
+    let slot = &slots(driver, &config, 1).await?[0];
+    let info = slot.run(driver, &config, &open).await?;
+    Ok(Info { pooled: slot.is_pooled(), ..info })
 }
 
 /// Like [`inspect`], on a connection of the user's.
@@ -239,7 +244,8 @@ pub(crate) async fn installed<S: Session>(
     let largest_statement = row.optional_int()?.and_then(|bytes| u64::try_from(bytes).ok());
     let knows_transactions = row.optional_int()? == Some(1);
     let names = names.clone();
-    Ok(Some(Info { names, version, partitions, largest_statement, knows_transactions }))
+    let pooled = false;
+    Ok(Some(Info { names, version, partitions, largest_statement, knows_transactions, pooled }))
 }
 
 /// Whether MySQL has that table of the outbox's.

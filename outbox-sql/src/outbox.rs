@@ -6,6 +6,7 @@ use std::sync::Arc;
 use outbox_core::{IntoMessage, Limits, Message, Partition, StoreError, StoreErrorKind, Waker};
 
 use crate::enqueue::enqueue_statements;
+use crate::pooler::Connection;
 use crate::statement::outside_of_one;
 use crate::{
     Dialect, Driver, DriverError, Error, Info, Names, Probe, Session, SqlStore, StoreConfig,
@@ -69,6 +70,7 @@ struct Inner {
     limits: Limits,
     waker: Waker,
     knows_transactions: bool,
+    pooled: bool,
 }
 
 impl OpenOutbox {
@@ -92,8 +94,8 @@ impl OpenOutbox {
     fn new(dialect: Dialect, config: OutboxConfig, info: Info) -> Result<Self, Error> {
         check_packet(&config.limits, &info)?;
         let OutboxConfig { limits, waker, .. } = config;
-        let Info { names, partitions, knows_transactions, .. } = info;
-        let inner = Inner { dialect, names, partitions, limits, waker, knows_transactions };
+        let Info { names, partitions, knows_transactions, pooled, .. } = info;
+        let inner = Inner { dialect, names, partitions, limits, waker, knows_transactions, pooled };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -132,6 +134,13 @@ impl OpenOutbox {
         &self.0.waker
     }
 
+    /// Between the driver's connections and PostgreSQL is a pooler that gives each transaction
+    /// another connection, as was seen when the outbox was opened. Nothing is prepared for more than
+    /// one transaction then. Whoever opens an outbox on a connection of his own isn't told.
+    pub fn is_pooled(&self) -> bool {
+        self.0.pooled
+    }
+
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
         self.0.dialect
@@ -160,6 +169,7 @@ impl OpenOutbox {
         known: Known,
     ) -> Result<(), Error> {
         let Inner { dialect, names, partitions, knows_transactions, .. } = &*self.0;
+        let session = &mut self.lent(session);
         if messages.is_empty() {
             return ask(session, Probe::of(*dialect), known).await;
         }
@@ -202,6 +212,11 @@ impl OpenOutbox {
             return Error::TransactionEnded;
         }
         Error::database(context, error)
+    }
+
+    /// A connection of the user's, which is in a transaction.
+    pub(crate) fn lent<'s, S: Session>(&self, session: &'s mut S) -> Connection<&'s mut S> {
+        Connection::lent(session, self.0.pooled)
     }
 
     /// MariaDB: statements can be [guarded](crate::statement::Sql::bind_guarded).

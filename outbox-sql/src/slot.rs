@@ -7,6 +7,7 @@ use outbox_core::StoreError;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
+use crate::pooler::Connection;
 use crate::{Dialect, Driver, DriverError, DriverErrorKind, Session, StoreConfig};
 
 /// One thing done on one connection, which can be done again after a conflict.
@@ -26,12 +27,23 @@ pub(crate) trait Operation: Sync {
 /// later one can find an open transaction or half-read answers.
 #[derive(Debug)]
 pub(crate) struct Slot<S> {
-    session: Mutex<Option<S>>,
+    session: Mutex<Option<Connection<S>>>,
+    pooled: bool,
 }
 
 impl<S: Session> Slot<S> {
-    pub(crate) fn new() -> Self {
-        Self { session: Mutex::new(None) }
+    /// Without a connection yet. Whether a pooler is in between, [`slots`](crate::pooler::slots)
+    /// finds out.
+    pub(crate) fn new(pooled: bool) -> Self {
+        Self { session: Mutex::new(None), pooled }
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    pub(crate) fn holding(connection: Connection<S>) -> Self {
+        Self { pooled: connection.is_pooled(), session: Mutex::new(Some(connection)) }
     }
 
     pub(crate) async fn run<D, O>(
@@ -47,7 +59,7 @@ impl<S: Session> Slot<S> {
         let mut slot = self.session.lock().await;
         let mut retries = 0;
         loop {
-            let (failure, doing) = match connected(&mut slot, driver, config).await {
+            let (failure, doing) = match self.connected(&mut slot, driver, config).await {
                 Err(error) => (Failure::from(error), "connecting"),
                 Ok(mut session) => match operation.run(&mut session).await {
                     Ok(output) => {
@@ -69,16 +81,17 @@ impl<S: Session> Slot<S> {
             tokio::time::sleep(backoff(retries)).await;
         }
     }
-}
 
-async fn connected<D: Driver>(
-    slot: &mut Option<D::Session>,
-    driver: &D,
-    config: &StoreConfig,
-) -> Result<D::Session, DriverError> {
-    match slot.take() {
-        Some(session) => Ok(session),
-        None => connect(driver, config).await,
+    async fn connected<D: Driver<Session = S>>(
+        &self,
+        slot: &mut Option<Connection<S>>,
+        driver: &D,
+        config: &StoreConfig,
+    ) -> Result<Connection<S>, DriverError> {
+        match slot.take() {
+            Some(connection) => Ok(connection),
+            None => Ok(Connection::new(connect(driver, config).await?, self.pooled)),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::fetch::{Fetch, Server};
 use crate::lease::LeaseCall;
 use crate::name::Tables;
 use crate::open::Open;
+use crate::pooler::slots;
 use crate::reread::Reread;
 use crate::settle::Settle;
 use crate::slot::{Operation, Slot};
@@ -64,7 +65,7 @@ impl<D: Driver> SqlStore<D> {
                 "one connection serves leases, reading and settling: a slow page can cost a lease"
             );
         }
-        let slots = (0..connections).map(|_| Slot::new()).collect();
+        let slots = slots(&driver, &config, connections.into()).await?;
         let server = Server::default();
         let mut store = Self { driver, config, partitions: 0, context, server, slots };
         let open = Open { context: store.context.clone(), names: store.config.names.clone() };

@@ -20,8 +20,7 @@ pub(crate) mod backend {
         /// How a transaction begins that will write.
         const BEGIN: Option<&'static str>;
 
-        /// The options for the store's own connections, made from those of the user's pool. The
-        /// capacity of the statement cache stays the user's: behind some poolers it must be 0.
+        /// The options for the store's own connections, made from those of the user's pool.
         fn own(
             options: &<Self::Connection as Connection>::Options,
         ) -> <Self::Connection as Connection>::Options;

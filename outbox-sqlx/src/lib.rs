@@ -22,8 +22,8 @@ pub use error::driver_error;
 pub use finish::to_its_end;
 pub use inbox::Inbox;
 pub use outbox_sql::{
-    DatabaseMessage, Dialect, Error, Identifier, InvalidName, Names, OpenOutbox, OutboxConfig,
-    Receipt, SqlStore, StoreConfig, migrate, script,
+    DatabaseMessage, Dialect, Duty, Error, Identifier, InvalidName, Names, OpenOutbox,
+    OutboxConfig, Receipt, Roles, SqlStore, StoreConfig, grants, grants_script, migrate, script,
 };
 pub use transaction::{OutboxTransaction, acquire};
 

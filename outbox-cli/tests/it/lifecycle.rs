@@ -54,3 +54,25 @@ fn migrations_are_printed_without_a_database() {
     assert!(script.contains(r#"CREATE TABLE "billing"."outbox""#), "{script}");
     assert!(!script.contains("canary"));
 }
+
+#[test]
+fn rights_are_printed_without_a_database() {
+    let url = "postgres://app:canary@nowhere.invalid/shop?outbox_schema=billing";
+    let print = ["migrate", "--print-grants", "--store", url, "--relay", "courier"];
+    let script = outbox(&print).done();
+    let lease = r#"UPDATE (owner, epoch, ttl, expires_at) ON "billing"."outbox_lease""#;
+    assert!(script.contains(&format!("GRANT SELECT, {lease} TO \"courier\";")), "{script}");
+    assert!(script.contains(r#"TO "outbox_application";"#), "{script}");
+    assert!(!script.contains("canary") && !script.contains("inbox"), "{script}");
+    let script = outbox(&[&print[..], &["--inbox"]].concat()).done();
+    assert!(script.contains(r#"ON "billing"."outbox_inbox" TO "outbox_application";"#), "{script}");
+    for role in ["a b", "a\"b", "a;b", ""] {
+        let print = ["migrate", "--print-grants", "--store", url, "--relay", role];
+        outbox(&print).refused(2, &["--relay"]);
+    }
+    let unused = outbox(&["migrate", "--store", url, "--relay", "courier"]);
+    unused.refused(2, &["--print-grants"]);
+    let bed = Bed::without_tables();
+    let none = outbox(&["migrate", "--print-grants", "--store", &bed.store]);
+    none.refused(2, &["SQLite has no roles"]);
+}

@@ -1,15 +1,20 @@
-//! The conformance suite of stores, whole, on every database.
+//! The conformance suite of stores, whole: on every database, and where databases have roles, once
+//! more with the work shared among them.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use outbox_core::{Admin, Message, Store};
-use outbox_sqlx::OutboxTransaction;
+use outbox_sqlx::{Duty, OutboxTransaction};
 use outbox_testkit::suite::store::{StoreHarness, Writer};
 
+use crate::roles::Shared;
 use crate::support::{Bed, Kind};
 
-struct OpenTransaction<DB: Kind>(OutboxTransaction<'static, DB>, outbox_sqlx::Outbox<DB>);
+pub(crate) struct OpenTransaction<DB: Kind>(
+    pub(crate) OutboxTransaction<'static, DB>,
+    pub(crate) outbox_sqlx::Outbox<DB>,
+);
 
 #[async_trait]
 impl<DB: Kind> Writer for OpenTransaction<DB> {
@@ -24,6 +29,22 @@ impl<DB: Kind> Writer for OpenTransaction<DB> {
     async fn rollback(self: Box<Self>) {
         self.0.rollback().await.unwrap();
     }
+}
+
+/// Enqueues it and spoils the newest row.
+pub(crate) async fn enqueue_defective<DB: Kind>(
+    harness: &impl StoreHarness,
+    bed: &Bed<DB>,
+    message: &Message,
+) -> bool {
+    let mut writer = harness.begin().await;
+    writer.insert(std::slice::from_ref(message)).await;
+    writer.commit().await;
+    let table = bed.table("");
+    let place = format!("(SELECT m FROM (SELECT max(seq) AS m FROM {table}) AS t)");
+    let headers = r#"'{"not": "pairs"}'"#;
+    bed.execute(format!("UPDATE {table} SET headers = {headers} WHERE seq = {place}")).await;
+    true
 }
 
 macro_rules! conformance {
@@ -53,15 +74,7 @@ macro_rules! conformance {
                 }
 
                 async fn enqueue_defective(&self, message: &Message) -> bool {
-                    let mut writer = self.begin().await;
-                    writer.insert(std::slice::from_ref(message)).await;
-                    writer.commit().await;
-                    let table = self.0.table("");
-                    let place = format!("(SELECT m FROM (SELECT max(seq) AS m FROM {table}) AS t)");
-                    let headers = r#"'{"not": "pairs"}'"#;
-                    let sql = format!("UPDATE {table} SET headers = {headers} WHERE seq = {place}");
-                    self.0.execute(sql).await;
-                    true
+                    enqueue_defective(self, &self.0, message).await
                 }
             }
 
@@ -74,3 +87,50 @@ conformance!(postgres, sqlx::Postgres);
 conformance!(newest_postgres, sqlx::Postgres);
 conformance!(mariadb, sqlx::MySql);
 conformance!(sqlite, sqlx::Sqlite);
+
+/// The application enqueues, the relay has the store, the operator looks after dead letters: none
+/// has other rights than those that are printed.
+macro_rules! under_roles {
+    ($module:ident, $open:ident, $database:ty) => {
+        mod $module {
+            use super::*;
+
+            pub(crate) struct Harness(Shared<$database>);
+
+            #[async_trait]
+            impl StoreHarness for Harness {
+                async fn open() -> Self {
+                    Self(crate::roles::$open().await)
+                }
+
+                async fn store(&self) -> Arc<dyn Store> {
+                    Arc::new(self.0.store(Duty::Relay).await.unwrap())
+                }
+
+                async fn admin(&self) -> Arc<dyn Admin> {
+                    Arc::new(self.0.store(Duty::Operate).await.unwrap())
+                }
+
+                async fn begin(&self) -> Box<dyn Writer> {
+                    let outbox = self.0.outbox(Duty::Enqueue).await.unwrap();
+                    let transaction = outbox.begin(self.0.pool(Duty::Enqueue)).await.unwrap();
+                    Box::new(OpenTransaction(transaction, outbox))
+                }
+
+                async fn enqueue_defective(&self, message: &Message) -> bool {
+                    enqueue_defective(self, &self.0.bed, message).await
+                }
+
+                async fn close(self: Box<Self>) {
+                    self.0.close().await;
+                }
+            }
+
+            outbox_testkit::store_suite!(Harness);
+        }
+    };
+}
+
+under_roles!(postgres_with_roles, postgres, sqlx::Postgres);
+under_roles!(newest_postgres_with_roles, newest_postgres, sqlx::Postgres);
+under_roles!(mariadb_with_roles, mariadb, sqlx::MySql);

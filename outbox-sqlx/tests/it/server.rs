@@ -3,10 +3,11 @@
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_sqlx::{Identifier, Names, Outbox, OutboxConfig};
-use outbox_testkit::servers;
+use outbox_testkit::servers::{self, Certificates};
 use sqlx::{MySql, Pool, Postgres};
 
 use crate::support::Kind;
@@ -14,11 +15,19 @@ use crate::support::Kind;
 /// A database with a server to start.
 pub(crate) trait Serve: Kind {
     async fn serve() -> servers::Server;
+
+    /// One that speaks TLS, too.
+    async fn serve_encrypted(certificates: &Arc<Certificates>) -> servers::Server;
 }
 
 impl Serve for Postgres {
     async fn serve() -> servers::Server {
-        servers::postgres(&["shared_buffers=16MB"]).await
+        let settings = ["shared_buffers=16MB", "shared_preload_libraries=pg_stat_statements"];
+        servers::postgres(&settings).await
+    }
+
+    async fn serve_encrypted(certificates: &Arc<Certificates>) -> servers::Server {
+        servers::postgres_encrypted(certificates).await
     }
 }
 
@@ -26,6 +35,10 @@ impl Serve for MySql {
     async fn serve() -> servers::Server {
         let settings = ["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"];
         servers::mariadb(&settings).await
+    }
+
+    async fn serve_encrypted(certificates: &Arc<Certificates>) -> servers::Server {
+        servers::mariadb_encrypted(certificates).await
     }
 }
 
@@ -40,7 +53,15 @@ pub(crate) const SCHEMA: &str = "shop";
 
 impl<DB: Serve> Server<DB> {
     pub(crate) async fn start() -> Self {
-        let server = DB::serve().await;
+        Self::of(DB::serve().await)
+    }
+
+    /// One that speaks TLS, too.
+    pub(crate) async fn start_encrypted(certificates: &Arc<Certificates>) -> Self {
+        Self::of(DB::serve_encrypted(certificates).await)
+    }
+
+    fn of(server: servers::Server) -> Self {
         // A service that gives up soon, so that it is seen to fail while the server is away.
         let pool = sqlx::pool::PoolOptions::new()
             .acquire_timeout(Duration::from_secs(1))

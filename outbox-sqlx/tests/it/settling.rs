@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use outbox_core::{Admin as _, DeadFilter, Fate, RowRef, SettleRequest, Store as _, VerdictAnswer};
+use outbox_sqlx::{Outbox, OutboxConfig};
+use sqlx::{MySql, Pool};
 
 use VerdictAnswer::{Applied, EpochLost, Gone};
 
-use crate::support::{Bed, Kind, epoch, for_every_database, message, relay, row_ref, verdict};
+use crate::support::{
+    Bed, Kind, epoch, for_every_database, mariadb, message, relay, row_ref, verdict,
+};
 
 for_every_database!(
     delivered_rows_go_by_their_whole_name,
@@ -119,4 +123,19 @@ async fn a_whole_window_is_settled_at_once<DB: Kind>(bed: Bed<DB>) {
     let report = bed.store.settle(&request).await.unwrap();
     assert_eq!(report.verdicts, [Applied; 600]);
     assert_eq!((bed.all().await.len(), bed.count("_dead").await), (700, 300));
+}
+
+/// Seen to fail (1046) with an alias for the table from which is deleted.
+#[tokio::test]
+async fn without_a_database_in_use_delivered_rows_are_removed() {
+    let bed = mariadb().await;
+    let (server, _) = bed.place.url.rsplit_once('/').unwrap();
+    let pool = Pool::<MySql>::connect(server).await.unwrap();
+    let config = OutboxConfig::named(bed.place.names.clone());
+    let store = Outbox::open_with(&pool, config).await.unwrap().store().await.unwrap();
+    bed.enqueue(&["a", "b"]).await;
+    let delivered = bed.all().await.iter().map(row_ref).collect();
+    let request = SettleRequest { relay: relay(), delivered, verdicts: vec![] };
+    store.settle(&request).await.unwrap();
+    assert_eq!(bed.count("").await, 0);
 }

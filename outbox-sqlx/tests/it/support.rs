@@ -108,6 +108,14 @@ kind!(Postgres, &["SET lock_timeout = '2s'", "DROP SCHEMA IF EXISTS \"{}\" CASCA
 kind!(MySql, &["SET lock_wait_timeout = 2", "DROP DATABASE IF EXISTS `{}`"]);
 kind!(Sqlite, &[]);
 
+/// By way of a pooler, whose settings let in only who asks for nothing that it doesn't know.
+pub(crate) async fn pooled_place(url: &str) -> Place<Postgres> {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+    let pool = sqlx::pool::PoolOptions::new().max_connections(20);
+    let pool = pool.connect_with(options.extra_float_digits(None)).await.unwrap();
+    Place::new(pool, url.to_owned())
+}
+
 pub(crate) async fn postgres_place() -> Place<Postgres> {
     server("OUTBOX_TEST_POSTGRES", "postgres://outbox:outbox@127.0.0.1:54315/outbox").await
 }
@@ -131,9 +139,16 @@ async fn server<DB: Kind>(variable: &str, default: &str) -> Place<DB> {
             let name = DB::NAME;
             panic!("these tests need {name}, set by {variable}: run `cargo xtask services up` ({error})")
         });
-    let schema = format!("t_{}", Uuid::now_v7().simple());
-    let names = Names { schema: Some(Identifier::new(&schema).unwrap()), ..Names::default() };
-    Place { pool, names, url, _directory: None }
+    Place::new(pool, url)
+}
+
+impl<DB: Kind> Place<DB> {
+    /// In a schema of its own.
+    pub(crate) fn new(pool: Pool<DB>, url: String) -> Self {
+        let schema = format!("t_{}", Uuid::now_v7().simple());
+        let names = Names { schema: Some(Identifier::new(&schema).unwrap()), ..Names::default() };
+        Self { pool, names, url, _directory: None }
+    }
 }
 
 pub(crate) async fn sqlite_place() -> Place<Sqlite> {
@@ -173,9 +188,12 @@ impl<DB: Kind> Drop for Place<DB> {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let pool = Pool::<DB>::connect_lazy_with((*options).clone());
+                // On one connection: how long it waits for who still uses the schema is a setting
+                // of it. What is left behind by a failed clean-up disturbs nobody.
+                let Ok(mut connection) = pool.acquire().await else { return };
                 for text in DB::CLEANUP {
-                    // What is left behind by a failed clean-up disturbs nobody.
-                    let _ = DB::sql(&pool, text.replace("{}", schema.as_str())).await;
+                    let text = text.replace("{}", schema.as_str());
+                    let _ = DB::try_raw(&mut connection, &text).await;
                 }
             });
         });

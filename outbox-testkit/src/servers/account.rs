@@ -1,9 +1,11 @@
 //! Database servers refuse to run as root: as root we become their own user, else they run as us.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::missing;
+use super::{Certificates, missing};
 
 /// The program of that name, as that account if we are root.
 pub(super) fn program(name: &str, account: &str) -> Command {
@@ -26,6 +28,22 @@ pub(super) fn give(path: &Path, account: &str) {
         let given = Command::new("chown").arg(format!("{account}:")).arg(path).status();
         assert!(given.unwrap().success(), "{} can't be given to {account}", path.display());
     }
+}
+
+/// Puts the certificate and the key of `server` there, for `account` alone: PostgreSQL refuses a key
+/// that others can read.
+pub(super) fn certify(
+    directory: &Path,
+    account: &str,
+    certificates: &Certificates,
+) -> [PathBuf; 2] {
+    ["server.pem", "server.key"].map(|name| {
+        let file = directory.join(name);
+        fs::copy(certificates.path(name), &file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        give(&file, account);
+        file
+    })
 }
 
 /// Runs what prepares a data directory.

@@ -1,10 +1,12 @@
 //! MariaDB.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::account::{give, prepare, program};
-use super::free_ports;
+use super::account::{certify, give, prepare, program};
 use super::server::{Kind, Server, has};
+use super::{Certificates, free_ports};
 
 /// It speaks first, once it serves clients.
 const KIND: Kind = Kind {
@@ -22,7 +24,23 @@ const ACCOUNT: &str = "mysql";
 /// its command line. Each start has a `server-id` of its own, as the server has that takes over from
 /// another.
 pub async fn mariadb(settings: &[&str]) -> Server {
-    let settings: Vec<_> = settings.iter().map(|&word| word.to_owned()).collect();
+    let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    start(move |_| settings.clone()).await
+}
+
+/// The same, which speaks TLS, too, as `server` of the certificates.
+pub async fn mariadb_encrypted(certificates: &Arc<Certificates>) -> Server {
+    let certificates = Arc::clone(certificates);
+    start(move |directory| {
+        let [certificate, key] = certify(directory, ACCOUNT, &certificates);
+        let (certificate, key) = (certificate.display(), key.display());
+        vec![format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")]
+    })
+    .await
+}
+
+/// `settle` gives the settings of the command line, once there is data.
+async fn start(settle: impl Fn(&Path) -> Vec<String> + Send + Sync + 'static) -> Server {
     let ports = || free_ports::<1>().to_vec();
     let starts = AtomicU32::new(0);
     Server::start(KIND, ports, move |directory, ports| {
@@ -44,7 +62,7 @@ pub async fn mariadb(settings: &[&str]) -> Server {
         server.arg(format!("--socket={}", directory.join("socket").display()));
         // Whoever looks whether it answers says nothing, which counts as a failure to connect.
         server.args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
-        server.args(["--max-connect-errors=1000000"]).args(&settings);
+        server.args(["--max-connect-errors=1000000"]).args(settle(directory));
         server
     })
     .await

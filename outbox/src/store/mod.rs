@@ -70,6 +70,14 @@ impl StoreUrl {
         self.backend.script(self, partitions)
     }
 
+    /// The rights that these roles need, as plain SQL for whoever owns the schema: see
+    /// [`grants`](outbox_sqlx::grants). The database isn't asked. For SQLite, which has no roles, it
+    /// is an error.
+    #[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
+    pub fn grants(&self, roles: &outbox_sqlx::Roles) -> Result<String, Error> {
+        self.backend.grants(self, roles)
+    }
+
     /// Connects, and refuses a database whose outbox is missing or unfit for use.
     pub async fn connect(&self) -> Result<Connected, Error> {
         self.backend.connect(self).await
@@ -139,6 +147,9 @@ trait Backend: Send + Sync {
     async fn migrate(&self, url: &StoreUrl, partitions: u16) -> Result<(), Error>;
 
     fn script(&self, url: &StoreUrl, partitions: u16) -> Result<String, Error>;
+
+    #[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
+    fn grants(&self, url: &StoreUrl, roles: &outbox_sqlx::Roles) -> Result<String, Error>;
 
     async fn connect(&self, url: &StoreUrl) -> Result<Connected, Error>;
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::{Message, StoreError, StoreErrorKind, Waker};
 use outbox_sqlx::{
-    Database, Dialect, Identifier, Names, Outbox, OutboxConfig, SqlStore, SqlxDriver, StoreConfig,
-    migrate, script,
+    Database, Dialect, Identifier, Names, Outbox, OutboxConfig, Roles, SqlStore, SqlxDriver,
+    StoreConfig, grants_script, migrate, script,
 };
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
@@ -24,6 +24,11 @@ type ConnectOptions<DB> = <<DB as sqlx::Database>::Connection as Connection>::Op
 pub(super) trait Kind: Database {
     /// The parameters that its driver knows, if it doesn't refuse others by itself.
     const PARAMETERS: Option<&'static [&'static str]> = None;
+
+    /// What connections for the outbox alone need otherwise than those of a service.
+    fn for_the_outbox(options: ConnectOptions<Self>) -> ConnectOptions<Self> {
+        options
+    }
 
     /// Makes the database itself, where that is ours to do.
     async fn create(_: &ConnectOptions<Self>) -> Result<(), sqlx::Error> {
@@ -55,6 +60,11 @@ impl Kind for sqlx::Postgres {
         "statement-cache-capacity",
         "user",
     ]);
+
+    fn for_the_outbox(options: ConnectOptions<Self>) -> ConnectOptions<Self> {
+        // PgBouncer lets nobody in who asks for a number of digits; nothing here has any.
+        options.extra_float_digits(None)
+    }
 }
 
 #[cfg(feature = "sqlx-mysql")]
@@ -110,7 +120,7 @@ pub(super) fn backend<DB: Kind>(options: &Options) -> Result<Arc<dyn Backend>, S
     }
     let names = Names { schema, prefix: prefix.unwrap_or(Names::default().prefix) };
     let options = options.url.parse::<ConnectOptions<DB>>().map_err(refused)?;
-    Ok(Arc::new(Sqlx::<DB> { options, names }))
+    Ok(Arc::new(Sqlx::<DB> { options: DB::for_the_outbox(options), names }))
 }
 
 /// What the driver says quotes the URL.
@@ -151,6 +161,11 @@ impl<DB: Kind> Backend for Sqlx<DB> {
     fn script(&self, url: &StoreUrl, partitions: u16) -> Result<String, Error> {
         script(DB::DIALECT, &self.names, partitions)
             .map_err(|source| Error::Migrate { url: url.to_string(), source })
+    }
+
+    fn grants(&self, url: &StoreUrl, roles: &Roles) -> Result<String, Error> {
+        grants_script(DB::DIALECT, &self.names, roles)
+            .map_err(|error| Error::Url { url: url.to_string(), problem: error.to_string() })
     }
 
     async fn connect(&self, url: &StoreUrl) -> Result<Connected, Error> {

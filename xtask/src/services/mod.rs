@@ -75,6 +75,14 @@ pub(crate) fn up_all() -> Result<Vec<(&'static str, String)>> {
     Ok(variables)
 }
 
+/// An error unless all of them are up.
+pub(crate) fn all_answer() -> Result<()> {
+    SERVICES.iter().try_for_each(|service| {
+        until(Duration::from_secs(10), || service.ask())
+            .with_context(|| format!("the server `{}` does not answer", service.name()))
+    })
+}
+
 /// One server that tests need.
 trait Service: Sync {
     /// What one calls it on the command line, and its directory.

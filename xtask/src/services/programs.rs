@@ -16,6 +16,7 @@ pub(super) fn ready() -> Result<String> {
     let programs = [
         ("faketime", "faketime"),
         ("node", "nodejs"),
+        ("pgbouncer", "pgbouncer"),
         ("python3", "python3"),
         ("sqlite3", "sqlite3"),
         ("strace", "strace"),

@@ -144,7 +144,7 @@ pub async fn a_stale_owner_parks_nothing(outbox: &Fixture) {
     assert_eq!(outbox.pending().await, bed.rows[1..]);
 }
 
-/// Whichever of its messages is named: one alone would overtake or miss the others.
+/// FAILURES row 6. Whichever of its messages is named: one alone would overtake or miss the others.
 pub async fn a_redrive_brings_the_whole_lane(outbox: &Fixture) {
     for named in 0..3 {
         let bed = Bed::new(outbox, "k", 3).await;
@@ -159,6 +159,7 @@ pub async fn a_redrive_brings_the_whole_lane(outbox: &Fixture) {
     }
 }
 
+/// FAILURES row 6.
 pub async fn a_discard_frees_what_waits(outbox: &Fixture) {
     let bed = Bed::new(outbox, "k", 3).await;
     bed.park_all().await;
