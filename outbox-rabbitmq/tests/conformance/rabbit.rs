@@ -159,6 +159,20 @@ pub(crate) async fn publish(publisher: &dyn Publisher, messages: &[Message]) -> 
     publish_within(publisher, messages, Duration::from_mins(1)).await
 }
 
+/// The channel was closed for the first of these two, sent in this order: which one it was for can't
+/// be told, unless the second one came too late to be sent at all.
+pub(crate) fn closed_under(guilty: &Outcome, later: &Outcome) -> bool {
+    match later {
+        Outcome::Unknown => *guilty == Outcome::Unknown,
+        later => is_unsent(later) && matches!(guilty, Outcome::Unknown | Outcome::Rejected(_)),
+    }
+}
+
+/// The channel was closed by then.
+pub(crate) fn is_unsent(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Unavailable(reason) if reason.as_str().contains("channel state"))
+}
+
 pub(crate) async fn publish_within(
     publisher: &dyn Publisher,
     messages: &[Message],
