@@ -32,7 +32,7 @@ pub use event::{Event, IntoMessage, json};
 pub use limits::{InvalidMessage, Limits};
 pub use message::{Message, MessageBuilder, MessageParts};
 pub use partition::Partition;
-pub use publisher::{BatchLimits, Ordering, Outcome, Publisher};
+pub use publisher::{BatchLimits, FencingToken, Ordering, Outcome, Publisher};
 pub use reason::Reason;
 pub use store::{
     Epoch, Fate, FetchRequest, LaneRead, Lease, LeaseReport, LeaseRequest, LiveRelay, Page,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Message, Reason};
+use crate::{Epoch, Message, Partition, Reason};
 
 /// Sends messages to a broker.
 ///
@@ -37,11 +37,40 @@ pub trait Publisher: Send + Sync {
     /// Sends `batch`, at the latest until `deadline`.
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]);
 
+    /// The same, and `tokens[i]` says under which epoch `batch[i]` is sent. It is what relays call;
+    /// for whoever holds no partitions `tokens` is empty.
+    ///
+    /// A broker that can compare has a message refused whose epoch is older than one that it has
+    /// seen for that partition: [`Outcome::Unavailable`], as nothing is wrong with the message. A
+    /// publisher for any other broker leaves this as it is. One that wraps another hands the tokens
+    /// on.
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
+        let _ = tokens;
+        self.publish(batch, deadline, outcomes).await;
+    }
+
     /// Says whether the broker can be used now, for readiness checks.
     async fn check(&self) -> Result<(), Reason>;
 
     /// Flushes and disconnects. Publishing afterwards gives [`Outcome::Unavailable`].
     async fn close(&self) -> Result<(), Reason>;
+}
+
+/// What a message is sent under: who holds its partition has the highest epoch of all who ever did.
+///
+/// The name is Martin Kleppmann's (*How to do distributed locking*, 2016).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FencingToken {
+    /// The partition of the message.
+    pub partition: Partition,
+    /// The epoch of the lease.
+    pub epoch: Epoch,
 }
 
 /// What became of one message.

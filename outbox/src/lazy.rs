@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use outbox_core::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
+use outbox_core::{BatchLimits, FencingToken, Message, Ordering, Outcome, Publisher, Reason};
 use tokio::task::AbortHandle;
 
 use crate::publisher::{Plan, plan};
@@ -120,6 +120,16 @@ impl Publisher for LazyPublisher {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
         let attempt = match self.attempt() {
             Ok(attempt) => attempt,
             Err(error) => return outcomes.fill(Outcome::Unavailable(Reason::of(&*error))),
@@ -132,7 +142,7 @@ impl Publisher for LazyPublisher {
         match tokio::time::timeout_at(deadline.into(), attempt.answer).await {
             Ok(Ok(publisher)) => {
                 outcomes.fill(Outcome::Unknown);
-                publisher.publish(batch, deadline, outcomes).await;
+                publisher.publish_fenced(batch, tokens, deadline, outcomes).await;
             }
             Ok(Err(error)) => outcomes.fill(Outcome::Unavailable(Reason::of(&*error))),
             Err(_) => {}

@@ -105,10 +105,10 @@ pub use outbox_core::broker;
 #[cfg(feature = "opentelemetry")]
 pub use outbox_core::trace;
 pub use outbox_core::{
-    Admin, AuditEntry, BatchLimits, DeadChange, DeadFilter, DeadLetter, Ending, Event, Health,
-    IntoMessage, InvalidMessage, Limits, Message, MessageBuilder, MessageParts, Observer, Ordering,
-    Outcome, Partition, PartitionStats, Publisher, Reason, Relay, RelayBuilder, RelayId, Stats,
-    Store, StoreError, StoreErrorKind, Waker, json, relay,
+    Admin, AuditEntry, BatchLimits, DeadChange, DeadFilter, DeadLetter, Ending, Epoch, Event,
+    FencingToken, Health, IntoMessage, InvalidMessage, Limits, Message, MessageBuilder,
+    MessageParts, Observer, Ordering, Outcome, Partition, PartitionStats, Publisher, Reason, Relay,
+    RelayBuilder, RelayId, Stats, Store, StoreError, StoreErrorKind, Waker, json, relay,
     relay::{Backoff, DeadLetterPolicy, InvalidConfig, RelayConfig, RetryPolicy},
 };
 #[cfg(feature = "derive")]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use outbox::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
+use outbox::{BatchLimits, FencingToken, Message, Ordering, Outcome, Publisher, Reason};
 use uuid::Uuid;
 
 /// A publisher that notes when another one has delivered a message for the first time.
@@ -48,7 +48,17 @@ impl Publisher for Stopwatch {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
-        self.inner.publish(batch, deadline, outcomes).await;
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
+        self.inner.publish_fenced(batch, tokens, deadline, outcomes).await;
         let now = Instant::now();
         let mut published_at = self.published_at.lock().unwrap_or_else(PoisonError::into_inner);
         for (message, outcome) in batch.iter().zip(outcomes) {

@@ -29,7 +29,12 @@ pub(super) async fn publish(publisher: Arc<dyn Publisher>, batch: Batch, start: 
         return Done { input: Input::Published(batch.id, outcomes), panic: None };
     }
     let span = tracing::debug_span!("publish", messages = batch.messages.len());
-    let call = publisher.publish(&batch.messages, deadline.into_std(), &mut outcomes);
+    let call = publisher.publish_fenced(
+        &batch.messages,
+        &batch.tokens,
+        deadline.into_std(),
+        &mut outcomes,
+    );
     let call = tokio::time::timeout_at(deadline, call).instrument(span);
     let panic = match AssertUnwindSafe(call).catch_unwind().await {
         Ok(_) => None,

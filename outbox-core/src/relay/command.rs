@@ -6,8 +6,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    BatchLimits, Epoch, FetchRequest, LeaseReport, LeaseRequest, Message, Ordering, Outcome, Page,
-    Partition, Reason, RereadRequest, SettleReport, SettleRequest, StoreErrorKind, StoredRow,
+    BatchLimits, Epoch, FencingToken, FetchRequest, LeaseReport, LeaseRequest, Message, Ordering,
+    Outcome, Page, Partition, Reason, RereadRequest, SettleReport, SettleRequest, StoreErrorKind,
+    StoredRow,
 };
 
 /// What the machine wants done. Each is answered by one [`Input`] of the like name; a command that
@@ -20,7 +21,7 @@ pub enum Command {
     Fetch(FetchRequest),
     /// Call [`Store::reread`](crate::Store::reread).
     Reread(RereadRequest),
-    /// Call [`Publisher::publish`](crate::Publisher::publish).
+    /// Call [`Publisher::publish_fenced`](crate::Publisher::publish_fenced).
     Publish(Batch),
     /// Call [`Store::settle`](crate::Store::settle).
     Settle(SettleRequest),
@@ -35,6 +36,8 @@ pub struct Batch {
     pub destination: Destination,
     /// The messages; those of one lane in their order.
     pub messages: Vec<Arc<Message>>,
+    /// Under which epoch each of them is sent.
+    pub tokens: Vec<FencingToken>,
     /// When the call must have ended, on the machine's clock.
     pub deadline: Duration,
 }

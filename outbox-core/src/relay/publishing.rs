@@ -8,7 +8,7 @@ use super::command::{Batch, BatchId, Command, Destination};
 use super::lanes::{Hold, HoldState, LaneId};
 use super::machine::Machine;
 use super::window::{EntryId, EntryState};
-use crate::Ordering;
+use crate::{FencingToken, Ordering};
 
 /// A batch on its way.
 #[derive(Debug)]
@@ -122,13 +122,20 @@ impl Machine {
         self.next_batch += 1;
         let messages =
             entries.iter().map(|entry| Arc::clone(&self.window.get(*entry).message)).collect();
+        let tokens = entries.iter().map(|entry| self.token(*entry)).collect();
         let destination = Destination(u16::try_from(index).expect("destinations are few"));
         let state = &mut self.destinations[index];
         state.start(line);
         let delivered_before = state.delivered;
         let flight = Flight { destination, line, entries, started: now, delivered_before };
         self.flights.insert(id, flight);
-        Batch { id, destination, messages, deadline: now + self.config.publish_timeout }
+        Batch { id, destination, messages, tokens, deadline: now + self.config.publish_timeout }
+    }
+
+    fn token(&self, entry: EntryId) -> FencingToken {
+        let partition = self.window.get(entry).row.partition;
+        let tenure = self.leases.get(partition).expect("only what is held is published");
+        FencingToken { partition, epoch: tenure.epoch }
     }
 
     /// Blocks a lane behind a message that awaits its verdict, and drops what waits in it.

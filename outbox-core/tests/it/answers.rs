@@ -13,15 +13,11 @@ use outbox_core::{
 use outbox_testkit::memory::{Database, MemoryPublisher};
 use uuid::Uuid;
 
-use crate::bench::{Bench, ids};
+use crate::bench::{Bench, ids, other, settle_request};
 use crate::driver::{quick, run_during, store, until};
 
 fn lease_request(command: &Command) -> Option<LeaseRequest> {
     if let Command::Lease(request) = command { Some(request.clone()) } else { None }
-}
-
-fn settle_request(command: &Command) -> Option<SettleRequest> {
-    if let Command::Settle(request) = command { Some(request.clone()) } else { None }
 }
 
 /// Seen to fail with a lease that counts from its answer: the database counts from before, and
@@ -48,15 +44,7 @@ fn a_lease_counts_from_when_it_was_asked_for() {
 #[test]
 fn after_an_outage_the_owners_of_leases_that_ran_out_come_first() {
     let config = RelayConfig::default();
-    let other = RelayId(Uuid::from_u128(8));
-    let renewal = LeaseRequest {
-        relay: other,
-        ttl: config.lease,
-        take: vec![Partition(1)],
-        release: Vec::new(),
-        sick: false,
-        leaving: false,
-    };
+    let renewal = other(&[Partition(1)], false);
     let mut database = Database::new(2, Visibility::Snapshot);
     database.lease(Duration::ZERO, &renewal);
     let spec = (DestinationSpec::default(), 1);
@@ -73,7 +61,7 @@ fn after_an_outage_the_owners_of_leases_that_ran_out_come_first() {
         bench.answer(command, |_| Vec::new());
     }
     let report = bench.database.lease(bench.now, &renewal);
-    assert_eq!(report.leases[1].owner, Some(other), "{report:?}");
+    assert_eq!(report.leases[1].owner, Some(renewal.relay), "{report:?}");
 }
 
 /// Seen to fail where what is missing counts as answered: the message stayed in memory for ever.
@@ -168,26 +156,16 @@ async fn what_is_too_late_to_publish_is_not_published() {
 /// counted as known while a publish from before could still end.
 #[test]
 fn a_lost_partition_is_not_taken_again_while_its_messages_are_on_their_way() {
-    let config = RelayConfig::default();
     let mut bench = Bench::new(Ordering::Independent);
     bench.enqueue(&["a"]);
     bench.fetch();
     let batch = bench.batch();
-    let other = LeaseRequest {
-        relay: RelayId(Uuid::from_u128(8)),
-        ttl: config.lease,
-        take: vec![Partition(0)],
-        release: Vec::new(),
-        sick: false,
-        leaving: false,
-    };
-    bench.now += config.lease * 2;
-    bench.database.lease(bench.now, &other);
+    bench.now += RelayConfig::default().lease * 2;
+    bench.database.lease(bench.now, &other(&[Partition(0)], false));
     bench.tell(Input::Timeout);
     bench.lease();
     assert!(bench.events.contains(&Event::Lost(Partition(0))));
-    let leaves = LeaseRequest { leaving: true, take: Vec::new(), ..other };
-    bench.database.lease(bench.now, &leaves);
+    bench.database.lease(bench.now, &other(&[], true));
     let again = Event::Acquired(Partition(0), Epoch(3));
     for _ in 0..5 {
         bench.lease();

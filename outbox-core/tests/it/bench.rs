@@ -10,8 +10,8 @@ use outbox_core::relay::{
     Batch, Command, Destination, DestinationSpec, Event, Input, Machine, RelayConfig, Setup,
 };
 use outbox_core::{
-    BatchLimits, Fate, FetchRequest, Message, Ordering, Outcome, Page, RelayId, StoredRow,
-    Visibility,
+    BatchLimits, Fate, FetchRequest, LeaseRequest, Message, Ordering, Outcome, Page, Partition,
+    RelayId, SettleRequest, StoredRow, Visibility,
 };
 use outbox_testkit::memory::Database;
 use uuid::Uuid;
@@ -213,4 +213,20 @@ impl Bench {
 
 pub(crate) fn ids(batch: &Batch) -> Vec<Uuid> {
     batch.messages.iter().map(|message| message.id()).collect()
+}
+
+pub(crate) fn settle_request(command: &Command) -> Option<SettleRequest> {
+    if let Command::Settle(request) = command { Some(request.clone()) } else { None }
+}
+
+/// A lease request of another relay's.
+pub(crate) fn other(take: &[Partition], leaving: bool) -> LeaseRequest {
+    LeaseRequest {
+        relay: RelayId(Uuid::from_u128(8)),
+        ttl: RelayConfig::default().lease,
+        take: take.to_vec(),
+        release: Vec::new(),
+        sick: false,
+        leaving,
+    }
 }

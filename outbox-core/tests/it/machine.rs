@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::relay::{Backoff, Command, Event, Input, RelayConfig, RetryPolicy};
-use outbox_core::{Fate, Message, Ordering, Outcome, Partition, RelayId, Seq};
+use outbox_core::{Epoch, Fate, Message, Ordering, Outcome, Partition, Seq, Visibility};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::bench::{Bench, ids};
+use crate::bench::{Bench, ids, other};
 
 #[test]
 fn an_independent_publisher_gets_one_message_of_a_key_at_a_time() {
@@ -185,22 +185,13 @@ fn a_page_from_before_a_partition_was_lost_and_taken_again_is_dropped() {
     let page = bench.database.fetch(bench.now, &request);
     // Another relay takes the partition after the lease has run out, and leaves again.
     let lease = RelayConfig::default().lease;
-    let other = outbox_core::LeaseRequest {
-        relay: RelayId(Uuid::from_u128(8)),
-        ttl: lease,
-        take: vec![Partition(0)],
-        release: Vec::new(),
-        sick: false,
-        leaving: false,
-    };
-    bench.database.lease(bench.now + lease * 2, &other);
+    bench.database.lease(bench.now + lease * 2, &other(&[Partition(0)], false));
     bench.now += lease * 2;
     bench.published(&batch, vec![Outcome::Unavailable("reset".into())]);
     bench.lease();
     assert!(bench.events.contains(&Event::Lost(Partition(0))));
-    let leaves = outbox_core::LeaseRequest { leaving: true, take: Vec::new(), ..other };
-    bench.database.lease(bench.now, &leaves);
-    while !bench.events.contains(&Event::Acquired(Partition(0), outbox_core::Epoch(3))) {
+    bench.database.lease(bench.now, &other(&[], true));
+    while !bench.events.contains(&Event::Acquired(Partition(0), Epoch(3))) {
         bench.lease();
     }
     bench.tell(Input::Fetched(Ok(page)));
@@ -312,5 +303,36 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// A broker can tell a former owner by it. Seen to fail with the epoch that the partition had first,
+/// and with that of another partition of the batch.
+#[test]
+fn each_message_is_sent_under_the_epoch_of_its_lease() {
+    let config = RelayConfig::default();
+    let mut bench = Bench::build(Ordering::Independent, config, 2, Visibility::Snapshot, 1);
+    // Another relay takes one partition after the lease has run out, and leaves again.
+    bench.now += config.lease * 2;
+    bench.database.lease(bench.now, &other(&[Partition(1)], false));
+    bench.tell(Input::Timeout);
+    bench.lease();
+    bench.database.lease(bench.now, &other(&[], true));
+    while !bench.events.contains(&Event::Acquired(Partition(1), Epoch(3))) {
+        bench.lease();
+    }
+    bench.enqueue(&["a", "b", "c", "d", "e", "f"]);
+    let mut epochs = [0; 2];
+    while epochs.contains(&0) {
+        bench.fetch();
+        let batch = bench.batch();
+        assert_eq!(batch.tokens.len(), batch.messages.len());
+        for (message, token) in batch.messages.iter().zip(&batch.tokens) {
+            assert_eq!(token.partition, Partition::of_message(message, 2));
+            let at = usize::from(token.partition.0);
+            assert_eq!(token.epoch, Epoch([1, 3][at]), "{:?}", token.partition);
+            epochs[at] += 1;
+        }
+        bench.published(&batch, vec![Outcome::Delivered; batch.messages.len()]);
     }
 }

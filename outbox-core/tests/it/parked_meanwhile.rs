@@ -1,21 +1,15 @@
 //! Lanes that are parked and put back between the questions and the answers of a relay.
 
 use outbox_core::relay::{Command, Input, StoreFailure};
-use outbox_core::{
-    Message, Ordering, Outcome, RereadRequest, SettleRequest, StoreErrorKind, Visibility,
-};
+use outbox_core::{Message, Ordering, Outcome, RereadRequest, StoreErrorKind, Visibility};
 use uuid::Uuid;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, settle_request};
 use crate::parking::{all, config, deliver};
 
 /// Where nothing is found by a look behind the cursors.
 fn ordered() -> Bench {
     Bench::build(Ordering::Independent, config(), 1, Visibility::Ordered, 1)
-}
-
-fn settle_request(command: &Command) -> Option<SettleRequest> {
-    if let Command::Settle(request) = command { Some(request.clone()) } else { None }
 }
 
 fn refused() -> Vec<Outcome> {

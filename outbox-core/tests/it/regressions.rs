@@ -4,28 +4,12 @@ use std::time::Duration;
 
 use outbox_core::relay::{Command, Event, Input, RelayConfig, RetryPolicy, StoreFailure};
 use outbox_core::{
-    LeaseRequest, LiveRelay, Message, Ordering, Outcome, Partition, RelayId, Seq, SettleRequest,
-    StoreErrorKind, Visibility,
+    LeaseRequest, LiveRelay, Message, Ordering, Outcome, Partition, RelayId, Seq, StoreErrorKind,
+    Visibility,
 };
 use uuid::Uuid;
 
-use crate::bench::{Bench, ids};
-
-fn settle_request(command: &Command) -> Option<SettleRequest> {
-    if let Command::Settle(request) = command { Some(request.clone()) } else { None }
-}
-
-/// A lease request of another relay's.
-fn other(take: &[Partition], leaving: bool) -> LeaseRequest {
-    LeaseRequest {
-        relay: RelayId(Uuid::from_u128(8)),
-        ttl: RelayConfig::default().lease,
-        take: take.to_vec(),
-        release: Vec::new(),
-        sick: false,
-        leaving,
-    }
-}
+use crate::bench::{Bench, ids, other, settle_request};
 
 fn down() -> Outcome {
     Outcome::Unavailable("down".into())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use outbox_core::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
+use outbox_core::{BatchLimits, FencingToken, Message, Ordering, Outcome, Publisher, Reason};
 
 use super::{Call, Injector};
 
@@ -66,6 +66,16 @@ impl Publisher for FaultyPublisher {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
         let fault = self.faults.draw(Call::Publish, batch.len());
         let mut unheard = vec![Outcome::Unknown; batch.len()];
         match fault {
@@ -74,19 +84,21 @@ impl Publisher for FaultyPublisher {
                 return outcomes.fill(Outcome::Unavailable(reason));
             }
             Some(PublisherFault::LoseReply) => {
-                return self.inner.publish(batch, deadline, &mut unheard).await;
+                return self.inner.publish_fenced(batch, tokens, deadline, &mut unheard).await;
             }
             Some(PublisherFault::Cut(sent)) => {
                 let sent = sent.min(batch.len());
-                return self.inner.publish(&batch[..sent], deadline, &mut outcomes[..sent]).await;
+                let (batch, outcomes) = (&batch[..sent], &mut outcomes[..sent]);
+                let tokens = &tokens[..sent.min(tokens.len())];
+                return self.inner.publish_fenced(batch, tokens, deadline, outcomes).await;
             }
             Some(PublisherFault::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(PublisherFault::Duplicate) => {
-                self.inner.publish(batch, deadline, &mut unheard).await;
+                self.inner.publish_fenced(batch, tokens, deadline, &mut unheard).await;
             }
             Some(PublisherFault::Stall | PublisherFault::Panic) | None => {}
         }
-        self.inner.publish(batch, deadline, outcomes).await;
+        self.inner.publish_fenced(batch, tokens, deadline, outcomes).await;
         match fault {
             Some(PublisherFault::Stall) => pending().await,
             Some(PublisherFault::Panic) => panic!("injected: the publish panics"),

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use outbox::relay::Event;
-use outbox::{BatchLimits, Message, Observer, Ordering, Outcome, Publisher, Reason, RelayConfig};
+use outbox::{
+    BatchLimits, FencingToken, Message, Observer, Ordering, Outcome, Publisher, Reason, RelayConfig,
+};
 use outbox_testkit::history::Bounds;
 
 #[derive(Clone, Default)]
@@ -83,8 +85,18 @@ impl Publisher for Watched {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
         let counted = Counted { outcomes, counts: &self.watch.0 };
-        self.publisher.publish(batch, deadline, counted.outcomes).await;
+        self.publisher.publish_fenced(batch, tokens, deadline, counted.outcomes).await;
     }
 
     async fn check(&self) -> Result<(), Reason> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
-use outbox_core::{BatchLimits, Message, Outcome, Publisher, Reason, Relay};
+use outbox_core::{BatchLimits, FencingToken, Message, Outcome, Publisher, Reason, Relay};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -106,9 +106,19 @@ impl Publisher for Counted {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
         // A call that runs out of time is dropped, and counts as far as it got.
         let outcomes = OnDrop { outcomes, counted: self };
-        self.publisher.publish(batch, deadline, outcomes.outcomes).await;
+        self.publisher.publish_fenced(batch, tokens, deadline, outcomes.outcomes).await;
     }
 
     async fn check(&self) -> Result<(), Reason> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outbox_core::{Message, MessageBuilder, Outcome, Publisher};
+use outbox_core::{Epoch, FencingToken, Message, MessageBuilder, Outcome, Partition, Publisher};
 use uuid::Uuid;
 
 use super::PublisherHarness;
@@ -62,7 +62,8 @@ impl Fixture {
 pub(super) async fn publish(publisher: &dyn Publisher, messages: &[Message]) -> Vec<Outcome> {
     let batch = batch(messages);
     let mut outcomes = vec![Outcome::Unknown; batch.len()];
-    publisher.publish(&batch, Instant::now() + DEADLINE, &mut outcomes).await;
+    let deadline = Instant::now() + DEADLINE;
+    publisher.publish_fenced(&batch, &tokens(&batch), deadline, &mut outcomes).await;
     outcomes
 }
 
@@ -72,4 +73,13 @@ pub(super) fn batch(messages: &[Message]) -> Vec<Arc<Message>> {
 
 pub(super) fn ids(messages: &[Message]) -> Vec<Uuid> {
     messages.iter().map(Message::id).collect()
+}
+
+/// Those of a relay that holds all of 16 partitions, and nobody held them before.
+pub(super) fn tokens(batch: &[Arc<Message>]) -> Vec<FencingToken> {
+    let token = |message: &Arc<Message>| FencingToken {
+        partition: Partition::of_message(message, 16),
+        epoch: Epoch(1),
+    };
+    batch.iter().map(token).collect()
 }
