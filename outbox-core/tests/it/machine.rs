@@ -322,17 +322,18 @@ fn each_message_is_sent_under_the_epoch_of_its_lease() {
         bench.lease();
     }
     bench.enqueue(&["a", "b", "c", "d", "e", "f"]);
-    let mut epochs = [0; 2];
-    while epochs.contains(&0) {
-        bench.fetch();
-        let batch = bench.batch();
-        assert_eq!(batch.tokens.len(), batch.messages.len());
-        for (message, token) in batch.messages.iter().zip(&batch.tokens) {
-            assert_eq!(token.partition, Partition::of_message(message, 2));
-            let at = usize::from(token.partition.0);
-            assert_eq!(token.epoch, Epoch([1, 3][at]), "{:?}", token.partition);
-            epochs[at] += 1;
-        }
-        bench.published(&batch, vec![Outcome::Delivered; batch.messages.len()]);
+    let mut sent = [0; 2];
+    while sent.contains(&0) {
+        let command = bench.commands.pop_front().expect("it has messages to send");
+        bench.answer(command, |batch| {
+            assert_eq!(batch.tokens.len(), batch.messages.len());
+            for (message, token) in batch.messages.iter().zip(&batch.tokens) {
+                let at = usize::from(token.partition.0);
+                assert_eq!(token.partition, Partition::of_message(message, 2));
+                assert_eq!(token.epoch, [Epoch(1), Epoch(3)][at]);
+                sent[at] += 1;
+            }
+            vec![Outcome::Delivered; batch.messages.len()]
+        });
     }
 }
