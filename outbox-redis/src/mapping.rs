@@ -110,11 +110,15 @@ pub fn received(topic: &str, fields: Vec<Vec<u8>>) -> Message {
 /// Not for users: tests and fuzzers of all adapters call it so.
 pub fn round_trip(message: &Message) -> Option<Message> {
     let command = xadd(message, &RedisConfig::new("h")).ok()?;
-    let fields = command.args_iter().skip(3).map(|argument| match argument {
+    Some(received(message.topic(), arguments(&command).split_off(3)))
+}
+
+fn arguments(command: &Cmd) -> Vec<Vec<u8>> {
+    let bytes = |argument: Arg<&[u8]>| match argument {
         Arg::Simple(bytes) => bytes.to_vec(),
-        _ => Vec::new(),
-    });
-    Some(received(message.topic(), fields.collect()))
+        _ => unreachable!("no cursor is used"),
+    };
+    command.args_iter().map(bytes).collect()
 }
 
 #[cfg(test)]
@@ -122,14 +126,6 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-
-    fn arguments(command: &Cmd) -> Vec<Vec<u8>> {
-        let bytes = |arg: Arg<&[u8]>| match arg {
-            Arg::Simple(bytes) => bytes.to_vec(),
-            _ => panic!("no cursor is used"),
-        };
-        command.args_iter().map(bytes).collect()
-    }
 
     fn message() -> Message {
         Message::bytes("orders", vec![0, 255])

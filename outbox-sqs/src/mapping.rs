@@ -228,9 +228,14 @@ fn payload(body: &str, encoding: Option<&str>) -> Bytes {
 /// Not for users: tests and fuzzers of all adapters call it so.
 pub fn round_trip(message: &Message) -> Option<Message> {
     let sent = Outgoing::of(message, &SqsConfig::new("us-east-1")).ok()?;
-    let arrived = aws_sdk_sqs::types::Message::builder().body(sent.body);
-    let attributes = Some(sent.attributes.into_iter().collect());
-    Some(received(message.topic(), &arrived.set_message_attributes(attributes).build()))
+    Some(received(message.topic(), &arrived(sent)))
+}
+
+fn arrived(outgoing: Outgoing) -> aws_sdk_sqs::types::Message {
+    aws_sdk_sqs::types::Message::builder()
+        .body(outgoing.body)
+        .set_message_attributes(Some(outgoing.attributes.into_iter().collect()))
+        .build()
 }
 
 #[cfg(test)]
@@ -245,13 +250,6 @@ mod tests {
 
     fn outgoing(message: &Message) -> Outgoing {
         Outgoing::of(message, &config()).unwrap()
-    }
-
-    fn arrived(outgoing: Outgoing) -> aws_sdk_sqs::types::Message {
-        aws_sdk_sqs::types::Message::builder()
-            .body(outgoing.body)
-            .set_message_attributes(Some(outgoing.attributes.into_iter().collect()))
-            .build()
     }
 
     fn names(outgoing: &Outgoing) -> Vec<&str> {

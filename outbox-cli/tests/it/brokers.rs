@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use outbox_testkit::servers::{self, shared};
+use outbox_testkit::servers::{self, shared, with_options};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -28,8 +28,7 @@ impl Topic {
     /// The options make its destination, and have `{topic}` for its name.
     fn at(url: &str, options: &str) -> Self {
         let name = format!("cli-{}", Uuid::now_v7().simple());
-        let joint = if url.contains('?') { '&' } else { '?' };
-        let broker = format!("{url}{joint}{}", options.replace("{topic}", &name));
+        let broker = with_options(url, &options.replace("{topic}", &name));
         Self { bed: Bed::new(), broker, name }
     }
 

@@ -3,9 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use outbox_testkit::servers::shared;
+use outbox_testkit::servers::{shared, with_options};
 
-use crate::program::{Bed, Ran, command, outbox};
+use crate::program::{Bed, Ran, command, outbox, terminate};
 
 /// Relays a message of which every part but the topic is a canary, and returns what was logged.
 async fn relayed(broker: &str, drains: bool) -> String {
@@ -26,13 +26,8 @@ async fn relayed(broker: &str, drains: bool) -> String {
     // It would wait for the broker for ever.
     let relay = relay.spawn().unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    terminate(relay.id());
+    terminate(&relay);
     Ran::from(relay.wait_with_output().unwrap()).stderr
-}
-
-fn terminate(process: u32) {
-    let kill = std::process::Command::new("kill").arg(process.to_string()).status();
-    assert!(kill.unwrap().success());
 }
 
 /// As text, or as bytes.
@@ -47,11 +42,7 @@ fn assert_silent(said: &str) {
 
 #[tokio::test]
 async fn at_its_loudest_it_tells_nothing_of_a_message() {
-    let with = |variable, options: &str| {
-        let url = shared(variable);
-        let joint = if url.contains('?') { '&' } else { '?' };
-        format!("{url}{joint}{options}")
-    };
+    let with = |variable, options: &str| with_options(&shared(variable), options);
     for broker in [
         with("OUTBOX_TEST_KAFKA", "create_topics=true"),
         with("OUTBOX_TEST_NATS", "create_stream=TOPIC&subjects=TOPIC"),

@@ -1,11 +1,11 @@
 //! Several relays over one database.
 
 use std::collections::HashSet;
-use std::env;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use outbox_testkit::servers::{shared, with_options};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -50,14 +50,12 @@ impl Shared {
 
 /// Runs a test in a schema that is removed afterwards.
 async fn with_shared<F: Future<Output = ()>>(test: impl FnOnce(Shared) -> F) {
-    let default = "postgres://outbox:outbox@127.0.0.1:54315/outbox";
-    let url = env::var("OUTBOX_TEST_POSTGRES").unwrap_or_else(|_| default.to_owned());
+    let url = shared("OUTBOX_TEST_POSTGRES");
     let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| {
         panic!("this test needs PostgreSQL (OUTBOX_TEST_POSTGRES): run `cargo xtask services up` ({error})")
     });
     let schema = format!("t_{}", Uuid::now_v7().simple());
-    let joint = if url.contains('?') { '&' } else { '?' };
-    let store = format!("{url}{joint}outbox_schema={schema}");
+    let store = with_options(&url, &format!("outbox_schema={schema}"));
     let migrate = || outbox(&["migrate", "--store", &store, "--partitions", "8"]).ended(0);
     // Seen to fail before its fix: nothing showed a misspelt schema.
     let (first, again) = (migrate(), migrate());

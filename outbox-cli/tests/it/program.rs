@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub(crate) fn terminate(process: &Child) {
+    let kill = Command::new("kill").arg(process.id().to_string()).status();
+    assert!(kill.unwrap().success());
+}
+
 /// What a run of the program said, and how it ended.
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -100,8 +105,7 @@ impl Running {
     }
 
     pub(crate) fn terminate(&self) {
-        let process = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        terminate(&self.0);
     }
 
     /// The exit code, once it has ended by itself.

@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use outbox_core::relay::{Command, DestinationSpec, Event, Input, RelayConfig, StoreFailure};
 use outbox_core::{
     Epoch, Fate, LeaseRequest, Message, Observer, Ordering, Outcome, Partition, Publisher, Reason,
-    Relay, RelayId, SettleReport, SettleRequest, StoreErrorKind, Visibility,
+    Relay, SettleReport, StoreErrorKind, Visibility,
 };
 use outbox_testkit::memory::{Database, MemoryPublisher};
-use uuid::Uuid;
 
 use crate::bench::{Bench, ids, other, settle_request};
 use crate::driver::{quick, run_during, store, until};

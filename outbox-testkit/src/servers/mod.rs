@@ -40,6 +40,12 @@ pub fn shared(variable: &str) -> String {
     url.unwrap_or_else(|| panic!("no server is known by {variable}"))
 }
 
+/// `url` with these options, behind those that it has already.
+pub fn with_options(url: &str, options: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}{options}")
+}
+
 const SHARED: [(&str, &str); 9] = [
     ("OUTBOX_TEST_POSTGRES", "postgres://outbox:outbox@127.0.0.1:54315/outbox"),
     ("OUTBOX_TEST_POSTGRES_NEWEST", "postgres://outbox:outbox@127.0.0.1:54318/outbox"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outbox::{LazyPublisher, Message, Outcome, Publisher, connect_publisher, connect_tail};
-use outbox_testkit::servers::shared;
+use outbox_testkit::servers::{shared, with_options};
 
 use crate::{CANARY, assert_shows_nothing, assert_silent, message, odd_messages, told, witness};
 
@@ -98,9 +98,8 @@ async fn what_is_published_is_told_by_nobody() {
         ("OUTBOX_TEST_REDIS", String::new()),
         ("OUTBOX_TEST_SQS", String::new()),
     ] {
-        let shared = shared(name);
-        let joint = if shared.contains('?') { '&' } else { '?' };
-        let publisher = connect_publisher(&format!("{shared}{joint}{options}")).await.unwrap();
+        let url = with_options(&shared(name), &options);
+        let publisher = connect_publisher(&url).await.unwrap();
         let outcomes = publish(&*publisher, &[message(&topic)]).await;
         let has_place = ["KAFKA", "NATS", "REDIS"].iter().any(|broker| name.ends_with(broker));
         assert_eq!(outcomes[0] == Outcome::Delivered, has_place, "{name}: {outcomes:?}");
