@@ -156,6 +156,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "outbox-sqs/src/http.rs",
         text: "drop(lock(&socket).take());",
         instead: "drop(socket);",
-        test: SQS.test("unsent::a_request_that_is_given_up_is_cut_off"),
+        test: SQS.test("unsent::a_request_that_is_given_up_is_cut_off_at_once"),
     },
 ];
