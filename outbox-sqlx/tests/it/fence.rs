@@ -31,10 +31,13 @@ async fn a_zombie_changes_nothing<DB: Kind>(bed: Bed<DB>) {
     }
     // Nor under an old epoch of its own, after it has lost the partition and got it back.
     bed.execute(format!("UPDATE {} SET ttl = 0", bed.table("_lease"))).await;
-    bed.lease(zombie, &[0, 1, 2, 3]).await;
+    let again = bed.lease(zombie, &[0, 1, 2, 3]).await;
     let dead = rows.iter().map(|row| verdict(row, epoch(&stale, row), 7, Fate::Dead)).collect();
     assert_eq!(bed.decide(zombie, dead).await.verdicts, [VerdictAnswer::EpochLost; 2]);
     assert_eq!(bed.all().await, rows);
+    // What it decides as the owner that it is does.
+    let dead = rows.iter().map(|row| verdict(row, epoch(&again, row), 7, Fate::Dead)).collect();
+    assert_eq!(bed.decide(zombie, dead).await.verdicts, [VerdictAnswer::Applied; 2]);
 }
 
 /// FAILURES row 10: a verdict waits for a lock on its row while another relay takes the partition
