@@ -44,6 +44,20 @@ async fn a_transaction_that_sqlite_has_ended_stores_no_message() {
     assert_eq!(keys(&bed.all().await), ["b"], "the pool's connections are as good as before");
 }
 
+/// Seen to fail without the probe: the receipt stays, and what the message asked for was not done.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_receives_nothing() {
+    let bed = support::sqlite().await;
+    bed.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY) STRICT".to_owned()).await;
+    let insert = "INSERT OR ROLLBACK INTO orders VALUES (1), (1)";
+    let mut tx = bed.outbox.begin(bed.pool()).await.unwrap();
+    sqlx::query(insert).execute(&mut *tx).await.unwrap_err();
+    let error = bed.outbox.inbox().accept(&mut tx, "billing", "7").await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error:?}");
+    drop(tx);
+    assert_eq!(bed.count("_inbox").await, 0);
+}
+
 /// Seen to fail when what the probe begins was left as it is: what is committed next on the same
 /// connection was lost.
 #[tokio::test]

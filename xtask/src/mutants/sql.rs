@@ -102,11 +102,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "receipt-in-transaction",
-        without: "a receipt is noted apart from what it is for",
+        without: "a receipt is noted after its transaction has ended",
         file: "outbox-sql/src/inbox.rs",
         text: "self.outbox.check_open(session, known).await?;",
         instead: "",
-        test: SQLX.test("inbox::postgres::receiving_needs_a_transaction"),
+        test: SQLX.test("ended::a_transaction_that_sqlite_has_ended_receives_nothing"),
     },
     Mutant {
         name: "purge-by-age",
