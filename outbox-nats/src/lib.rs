@@ -121,13 +121,16 @@
 //! In a cluster name several servers in the URL: servers that the client could discover aren't used.
 
 mod call;
+mod claim;
 mod config;
 mod error;
+mod fence;
 mod link;
 mod lookup;
 mod mapping;
 mod outcome;
 mod publisher;
+mod rounds;
 mod subjects;
 mod tail;
 mod thread;
