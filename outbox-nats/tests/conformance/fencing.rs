@@ -171,6 +171,24 @@ async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
     assert_eq!(stream.count().await, 12, "what is sent again is stored once, under the same claim");
 }
 
+/// That it was barred at first says nothing of what became of it then.
+#[tokio::test]
+async fn what_is_sent_again_under_another_claim_is_unknown_until_it_is_answered() {
+    let server = nats_newest("").await;
+    let stream = Stream::create(&server.url()).await;
+    let proxy = Proxy::start(server.address()).unwrap();
+    let config = NatsConfig::new([proxy.address().to_string()]);
+    let publisher = connect(NatsConfig { fence: fenced(&stream).fence, ..config }).await;
+    publish_as(&publisher, 1, &[message(&stream.subject)]).await;
+    let handle = stream.jetstream.get_stream(&stream.subject).await.unwrap();
+    handle.purge().filter(format!("{}.fence.3", stream.subject)).await.unwrap();
+    // The next claim is the third message of the stream, and the cut comes when it is referred to.
+    proxy.cut_at(b"-Sequence: 3\r\n");
+    let batch = [message(&stream.subject)];
+    assert_eq!(publish_as(&publisher, 1, &batch).await, [Outcome::Unknown]);
+    assert_eq!(stream.arrived().await[1].id(), batch[0].id());
+}
+
 #[tokio::test]
 async fn a_fence_outlives_its_server() {
     let mut server = nats_newest("").await;
