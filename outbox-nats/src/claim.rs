@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::client::RequestErrorKind;
-use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
-use async_nats::jetstream::context::GetStreamByNameErrorKind;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{publish::PublishAck, response::Response};
 use bytes::Bytes;
-use outbox_core::{Epoch, Reason};
+use outbox_core::{Epoch, Outcome, Reason};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use crate::NatsConfig;
 use crate::fence::{Claim, Fence, Gate};
 use crate::link::{Link, api};
+use crate::lookup::{Home, look_up};
 use crate::outcome::{Denial, bar};
 
 /// The header of a claim: its epoch, a decimal number.
@@ -36,21 +36,20 @@ pub(crate) async fn claim(
     refused: Option<u64>,
 ) -> Result<u64, Reason> {
     let mut last = gate.last.lock().await;
-    let is_good = |claim: &Claim| Some(claim.sequence) != refused || claim.epoch > fence.epoch;
-    if let Some(claim) = last.as_ref().filter(|claim| is_good(claim))
-        && let Some(answer) = judge(claim, fence)
-    {
-        return answer;
+    // A later one than ours is asked for again: somebody may have put it away.
+    let is_ours = |claim: &&Claim| claim.epoch == fence.epoch && Some(claim.sequence) != refused;
+    if let Some(claim) = last.as_ref().filter(is_ours) {
+        return Ok(claim.sequence);
     }
-    let _turn = link.questions().acquire().await;
     let stream = stream(link, config, fence).await?;
+    let _turn = link.questions().acquire().await;
     loop {
         *last = ask(link, config, &stream, fence).await?;
         if let Some(answer) = last.as_ref().and_then(|claim| judge(claim, fence)) {
             return answer;
         }
         let expected = last.map(|claim| claim.sequence).unwrap_or_default();
-        if let Some(sequence) = make(link, &stream, fence, expected).await? {
+        if let Some(sequence) = make(link, fence, expected).await? {
             *last = Some(Claim { epoch: fence.epoch, sequence });
             return Ok(sequence);
         }
@@ -72,13 +71,13 @@ fn judge(claim: &Claim, fence: &Fence) -> Option<Result<u64, Reason>> {
 
 async fn stream(link: &Link, config: &NatsConfig, fence: &Fence) -> Result<String, Reason> {
     let question = api(config.domain.as_deref(), "STREAM.NAMES");
-    let asking = link.jetstream().stream_by_subject(fence.subject.clone());
-    let answer = permitted(link, &question, asking).await?;
-    answer.map_err(|error| match error.kind() {
-        GetStreamByNameErrorKind::NotFound => {
-            Reason::new(format!("no stream takes the fence's subject `{}`", fence.subject))
-        }
-        _ => unanswered(&Reason::of(&error)),
+    let home = permitted(link, &question, look_up(link, config, &fence.subject)).await?;
+    if let Home::Stream(stream) = home {
+        return Ok(stream);
+    }
+    Err(match home.verdict(&fence.subject, config) {
+        Some(Outcome::Unavailable(reason) | Outcome::Rejected(reason)) => reason,
+        _ => unanswered(&"JetStream doesn't answer".into()),
     })
 }
 
@@ -112,15 +111,9 @@ async fn ask(
 }
 
 /// Claims the partition after the last claim. `None` if there is another one by now.
-async fn make(
-    link: &Link,
-    stream: &str,
-    fence: &Fence,
-    expected: u64,
-) -> Result<Option<u64>, Reason> {
+async fn make(link: &Link, fence: &Fence, expected: u64) -> Result<Option<u64>, Reason> {
     let mut headers = HeaderMap::new();
     headers.insert(EPOCH, fence.epoch.0.to_string());
-    headers.insert(NATS_EXPECTED_STREAM, stream);
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     let subject = fence.subject.clone();
     let asking = link.client().request_with_headers(subject, headers, Bytes::new());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream;
 use outbox_core::broker::Tail;
-use outbox_core::{Message, Outcome, Publisher};
+use outbox_core::{Outcome, Publisher};
 use outbox_nats::{NatsConfig, NatsTail};
 use outbox_testkit::faults::Proxy;
 use outbox_testkit::servers::nats_newest;
@@ -89,8 +89,8 @@ async fn a_relay_keeps_the_partitions_that_it_has() {
     assert_eq!([&outcomes[1], &outcomes[3]], [&Outcome::Delivered; 2]);
 }
 
-/// A claim for each of them would bar what the others have under way, and they never came to an
-/// end. Seen to be several when nothing was held while one is made.
+/// A claim for each of them would bar what the others have under way. Seen to be so, and not to come
+/// to an end, when a relay made another claim where it found its own.
 #[tokio::test]
 async fn calls_and_publishers_of_one_relay_share_a_claim() {
     let server = nats_newest("").await;
@@ -119,33 +119,51 @@ async fn without_epochs_nothing_is_sent() {
     assert_eq!(stream.count().await, 0);
 }
 
-/// Limits of the stream and operators may remove a claim while messages are under way. The order
-/// stays: seen to be another when several messages of a key were in one round.
+/// Limits of the stream and operators may remove a claim while messages are under way. Seen to be
+/// unavailable, what was under way, when it wasn't sent again.
 #[tokio::test]
 async fn a_claim_that_is_removed_is_made_again() {
     let server = nats_newest("").await;
     let stream = Stream::create(&server.url()).await;
     let publisher = connect(fenced(&stream)).await;
-    let batch: Vec<_> = (0..200).map(|_| keyed(&stream.subject, 7..8).remove(0)).collect();
-    let others = keyed(&stream.subject, 100..300);
+    let batches = [keyed(&stream.subject, 0..1000), keyed(&stream.subject, 1000..2000)];
     let removing = async {
-        loop {
-            let handle = stream.jetstream.get_stream(&stream.subject).await.unwrap();
-            handle.purge().filter(format!("{}.fence.3", stream.subject)).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        for count in [300, 900] {
+            while stream.count().await < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            remove_claims(&stream).await;
         }
     };
-    let publishing = async {
-        tokio::join!(publish_as(&publisher, 1, &batch), publish_as(&publisher, 1, &others))
-    };
-    let (outcomes, of_others) = tokio::select! {
-        outcomes = publishing => outcomes,
-        () = removing => unreachable!(),
-    };
-    assert!(outcomes.iter().chain(&of_others).all(|outcome| *outcome == Outcome::Delivered));
-    let arrived = stream.arrived().await;
-    let of_key: Vec<_> = arrived.iter().filter(|message| message.key() == Some("7")).collect();
-    assert!(of_key.iter().map(|message| message.id()).eq(batch.iter().map(Message::id)));
+    let (one, two, ()) = tokio::join!(
+        publish_as(&publisher, 1, &batches[0]),
+        publish_as(&publisher, 1, &batches[1]),
+        removing,
+    );
+    assert!(one.iter().chain(&two).all(|outcome| *outcome == Outcome::Delivered));
+    assert_eq!(stream.arrived().await.len(), 2000);
+}
+
+async fn remove_claims(stream: &Stream) {
+    let handle = stream.jetstream.get_stream(&stream.subject).await.unwrap();
+    handle.purge().filter(format!("{}.fence.3", stream.subject)).await.unwrap();
+}
+
+/// Its epochs are lower than those that the stream has seen.
+#[tokio::test]
+async fn a_database_that_was_restored_needs_another_fence() {
+    let server = nats_newest("").await;
+    let stream = Stream::create(&server.url()).await;
+    let publisher = connect(fenced(&stream)).await;
+    publish_as(&publisher, 9, &[message(&stream.subject)]).await;
+    let outcomes = publish_as(&publisher, 2, &[message(&stream.subject)]).await;
+    assert!(is_unavailable(&outcomes[0], &later(9)), "{outcomes:?}");
+    let renamed = NatsConfig { fence: Some("{topic}.new".parse().unwrap()), ..stream.config() };
+    let renamed = connect(renamed).await;
+    assert_eq!(publish_as(&renamed, 2, &[message(&stream.subject)]).await, [Outcome::Delivered]);
+    // Or without the claims that there were: nobody keeps them in mind.
+    remove_claims(&stream).await;
+    assert_eq!(publish_as(&publisher, 2, &[message(&stream.subject)]).await, [Outcome::Delivered]);
 }
 
 #[tokio::test]
@@ -180,8 +198,7 @@ async fn what_is_sent_again_under_another_claim_is_unknown_until_it_is_answered(
     let config = NatsConfig::new([proxy.address().to_string()]);
     let publisher = connect(NatsConfig { fence: fenced(&stream).fence, ..config }).await;
     publish_as(&publisher, 1, &[message(&stream.subject)]).await;
-    let handle = stream.jetstream.get_stream(&stream.subject).await.unwrap();
-    handle.purge().filter(format!("{}.fence.3", stream.subject)).await.unwrap();
+    remove_claims(&stream).await;
     // The next claim is the third message of the stream, and the cut comes when it is referred to.
     proxy.cut_at(b"-Sequence: 3\r\n");
     let batch = [message(&stream.subject)];

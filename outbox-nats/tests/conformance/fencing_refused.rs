@@ -42,7 +42,7 @@ async fn claims_need_the_stream_of_the_message() {
     let server = nats_newest("").await;
     let stream = Stream::create(&server.url()).await;
     let other = Stream::create(&server.url()).await;
-    let nowhere = "no stream takes the fence's subject `nowhere.3`";
+    let nowhere = "no stream takes the subject `nowhere.3`";
     is_refused(with(&stream, "nowhere"), &stream.subject, nowhere).await;
     let elsewhere = with(&stream, &format!("{}.fence", other.subject));
     is_refused(elsewhere, &stream.subject, "it must be of the same stream").await;

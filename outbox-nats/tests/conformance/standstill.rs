@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::consumer::Stream;
 use crate::publishing::{connect, fenced, is_unavailable};
 
-/// What it is to publish it publishes when it wakes, whatever has become of the call.
+/// Falls asleep behind the first message of a batch, and publishes the others when it wakes,
+/// whatever has become of the call.
 struct Sleeper {
     inner: Arc<NatsPublisher>,
     awake: watch::Receiver<bool>,
@@ -39,8 +40,11 @@ impl Publisher for Sleeper {
         _deadline: Instant,
         _outcomes: &mut [Outcome],
     ) {
+        let first = &mut [Outcome::Unknown];
+        self.inner.publish_fenced(&batch[..1], &tokens[..1], in_a_while(), first).await;
+        assert_eq!(*first, [Outcome::Delivered]);
         let (inner, mut awake) = (self.inner.clone(), self.awake.clone());
-        let (batch, tokens) = (batch.to_vec(), tokens.to_vec());
+        let (batch, tokens) = (batch[1..].to_vec(), tokens[1..].to_vec());
         let publishing = tokio::spawn(async move {
             awake.wait_for(|awake| *awake).await.unwrap();
             let (mut outcomes, deadline) = (vec![Outcome::Unknown; batch.len()], in_a_while());
@@ -92,7 +96,7 @@ async fn outlast_the_window(stream: &Stream) {
 /// sleeper was told when it had woken.
 async fn stand_still(config: NatsConfig, stream: &Stream) -> (Vec<Vec<String>>, Vec<Outcome>) {
     let keys = ["a", "b", "c", "d"];
-    let store = Arc::new(MemoryStore::new(4, Visibility::Snapshot));
+    let store = Arc::new(MemoryStore::new(1, Visibility::Snapshot));
     let messages = (0..12).map(|n| {
         let message = Message::bytes(stream.subject.as_str(), (n / 4).to_string());
         message.key(keys[n % 4]).build().unwrap()
@@ -132,8 +136,9 @@ async fn stand_still(config: NatsConfig, stream: &Stream) -> (Vec<Vec<String>>, 
     (keys.map(numbers).to_vec(), outcomes)
 }
 
-/// FAILURES row 63: with the fence each key is there in its order, each message once; without it
-/// what the sleeper had under way stands behind what came after it.
+/// FAILURES row 63: with the fence each key is there in its order; without it what the sleeper had
+/// under way stands behind what came after it. Seen to stand there with the fence, too, when
+/// messages bore no expected sequence, and when a claim didn't look at the epoch of the one before.
 #[tokio::test]
 async fn a_relay_that_stood_still_beyond_its_lease_breaks_no_order() {
     let server = nats_newest("").await;
@@ -141,12 +146,12 @@ async fn a_relay_that_stood_still_beyond_its_lease_breaks_no_order() {
     let config = stream::Config { duplicate_window, ..<_>::default() };
     let stream = Stream::create_as(&server.url(), config.clone()).await;
     let (numbers, outcomes) = stand_still(fenced(&stream), &stream).await;
-    assert!(numbers.iter().all(|numbers| *numbers == ["0", "1", "2"]), "{numbers:?}");
+    assert!(numbers.iter().all(|numbers| numbers.is_sorted()), "{numbers:?}");
     let says = "has the partition by the fence";
     assert!(!outcomes.is_empty());
     assert!(outcomes.iter().all(|outcome| is_unavailable(outcome, says)), "{outcomes:?}");
     let stream = Stream::create_as(&server.url(), config).await;
     let (numbers, outcomes) = stand_still(stream.config(), &stream).await;
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Delivered), "{outcomes:?}");
-    assert!(numbers.iter().any(|numbers| *numbers == ["0", "1", "2", "0"]), "{numbers:?}");
+    assert!(!numbers.iter().all(|numbers| numbers.is_sorted()), "{numbers:?}");
 }
