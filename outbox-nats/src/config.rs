@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(full.inbox_prefix.as_deref(), Some("_in.relay"));
         assert_eq!(full.domain.as_deref(), Some("hub"));
         assert_eq!(full.destination.of("orders").unwrap(), "shop.orders");
-        assert_eq!(full.fence.unwrap().of("orders").unwrap(), "fence.orders");
+        assert_eq!(full.fence.as_ref().unwrap().of("orders").unwrap(), "fence.orders");
         assert_eq!(full.subjects, ["shop.>", "other"]);
         assert_eq!((full.max_pending, full.replicas), (7, 3));
         assert_eq!(full.connect_timeout(), Duration::from_millis(900));

@@ -108,6 +108,7 @@ async fn calls_and_publishers_of_one_relay_share_a_claim() {
     assert_eq!((stream.arrived().await.len(), stream.count().await), (1200, 1201), "one claim");
 }
 
+/// Seen to be sent, unfenced, when `publish` didn't look at the option.
 #[tokio::test]
 async fn without_epochs_nothing_is_sent() {
     let server = nats_newest("").await;
@@ -189,7 +190,8 @@ async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
     assert_eq!(stream.count().await, 12, "what is sent again is stored once, under the same claim");
 }
 
-/// That it was barred at first says nothing of what became of it then.
+/// That it was barred at first says nothing of what became of it then. Seen to be unavailable, though
+/// it was there, when its first outcome stood until it had another.
 #[tokio::test]
 async fn what_is_sent_again_under_another_claim_is_unknown_until_it_is_answered() {
     let server = nats_newest("").await;

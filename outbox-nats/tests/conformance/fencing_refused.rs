@@ -18,7 +18,7 @@ fn with(stream: &Stream, fence: &str) -> NatsConfig {
     NatsConfig { fence: Some(fence.parse().unwrap()), ..stream.config() }
 }
 
-/// Were it not asked for its version, it would refuse everything: it looks for the last message of
+/// Seen to connect when nobody asked for the version. Without that, it would refuse everything: it looks for the last message of
 /// the message's own subject, which is never the claim. So an old leader in a cluster, where only
 /// the server that is connected to can be asked, lets nothing pass either.
 #[tokio::test]
@@ -37,6 +37,7 @@ async fn an_old_server_is_refused() {
     assert!(sent.await.is_err());
 }
 
+/// Seen to be sent again and again, until the deadline, when nobody counted.
 #[tokio::test]
 async fn claims_need_the_stream_of_the_message() {
     let server = nats_newest("").await;
@@ -49,7 +50,7 @@ async fn claims_need_the_stream_of_the_message() {
     assert_eq!(stream.count().await, 0);
 }
 
-/// A stream that keeps what consumers are interested in keeps no claims.
+/// A stream that keeps what consumers are interested in keeps no claims. Seen like the former.
 #[tokio::test]
 async fn claims_need_a_stream_that_keeps_them() {
     let server = nats_newest("").await;
@@ -59,6 +60,8 @@ async fn claims_need_a_stream_that_keeps_them() {
     is_refused(fenced(&stream), &stream.subject, "and be kept there").await;
 }
 
+/// Seen to be delivered when it counted as a claim of an epoch long ago, and a message to the subject
+/// of claims when nobody looked where it goes.
 #[tokio::test]
 async fn what_is_no_claim_lets_nothing_pass() {
     let server = nats_newest("").await;

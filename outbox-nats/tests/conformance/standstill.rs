@@ -53,7 +53,7 @@ impl Publisher for Sleeper {
         });
         self.publishing.lock().unwrap().push(publishing);
         self.asleep.send_replace(true);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn check(&self) -> Result<(), Reason> {
