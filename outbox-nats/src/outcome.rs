@@ -45,11 +45,10 @@ pub(crate) fn of(reply: &async_nats::Message) -> Option<Answer> {
         Response::Ok(PublishAck { .. }) => Some(Answer::Outcome(Outcome::Delivered)),
         Response::Err { error } => {
             let (status, code) = (error.code(), error.error_code());
-            let says = error.to_string();
-            Some(bar(code).map_or_else(
-                || Answer::Outcome(refused(status, code, &says)),
-                |bar| Answer::Barred(bar, reason(&says)),
-            ))
+            if let Some(bar) = bar(code) {
+                return Some(Answer::Barred(bar, reason(&error.to_string())));
+            }
+            Some(Answer::Outcome(refused(status, code, &error.to_string())))
         }
     }
 }
