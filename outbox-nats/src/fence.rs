@@ -50,7 +50,7 @@ pub(crate) struct Claim {
 /// What is known of one subject of claims.
 #[derive(Default)]
 pub(crate) struct Gate {
-    /// The last one. Held while it is asked for or made, so that calls don't make several.
+    /// The last one. Held while it is asked for or made, so that one call does it for all.
     pub(crate) last: tokio::sync::Mutex<Option<Claim>>,
     /// Whether the stream takes one message after the other, as one with replicas does.
     pub(crate) is_narrow: AtomicBool,

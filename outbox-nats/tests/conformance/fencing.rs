@@ -89,8 +89,8 @@ async fn a_relay_keeps_the_partitions_that_it_has() {
     assert_eq!([&outcomes[1], &outcomes[3]], [&Outcome::Delivered; 2]);
 }
 
-/// A claim for each of them would bar what the others have under way. Seen to be so, and not to come
-/// to an end, when a relay made another claim where it found its own.
+/// A claim for each of them would bar what the others have under way. Seen to be three when a relay
+/// made another claim where it found its own.
 #[tokio::test]
 async fn calls_and_publishers_of_one_relay_share_a_claim() {
     let server = nats_newest("").await;
