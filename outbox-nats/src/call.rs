@@ -18,7 +18,7 @@ use crate::NatsConfig;
 use crate::link::{Link, api};
 use crate::lookup::{Home, look_up};
 use crate::mapping::Outgoing;
-use crate::outcome::{self, Answer, Denial};
+use crate::outcome::{self, Answer, Bar, Denial};
 use crate::subjects::{Subject, Unsent, by_subjects};
 
 /// Sends messages and writes their outcomes as they become known. Whenever it is dropped, nothing
@@ -44,6 +44,8 @@ pub(crate) struct Call<'a> {
     subjects: Vec<Subject>,
     /// Each with the place of its subject.
     lookups: FuturesUnordered<BoxFuture<'a, (usize, Home)>>,
+    /// What a fence let not pass.
+    barred: Vec<(usize, Bar)>,
     /// The highest number of those that have their outcome by something else than an answer.
     unproved: u64,
 }
@@ -96,6 +98,7 @@ impl<'a> Call<'a> {
             pending: HashMap::new(),
             subjects,
             lookups: FuturesUnordered::new(),
+            barred: Vec::new(),
             unproved: 0,
         })
     }
@@ -114,6 +117,11 @@ impl<'a> Call<'a> {
     /// What was never handed over, in the end.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = usize> {
         self.handing.into_iter().chain(self.unsent.iter().map(|unsent| unsent.index))
+    }
+
+    /// What a fence let not pass, in the end.
+    pub(crate) fn barred(&mut self) -> Vec<(usize, Bar)> {
+        std::mem::take(&mut self.barred)
     }
 
     async fn step(&mut self, outcomes: &mut [Outcome]) -> Result<(), End> {
@@ -207,6 +215,10 @@ impl<'a> Call<'a> {
         }
         outcomes[index] = match answer {
             Answer::Outcome(outcome) => outcome,
+            Answer::Barred(bar, reason) => {
+                self.barred.push((index, bar));
+                Outcome::Unavailable(reason)
+            }
             Answer::NoResponders => {
                 subject.homeless.push(index);
                 let says = "no stream answers for the subject, or its leader is being elected";

@@ -31,6 +31,7 @@ use crate::mapping::is_plain;
 /// | `ca` | the system's | path of the certificates (PEM) that sign the servers' |
 /// | `certificate`, `certificate_key` | | paths of the client's certificate and its key (PEM) |
 /// | `destination` | `{topic}` | the subject of a topic |
+/// | `fence` | | what partitions are claimed by, `{topic}` standing for the topic: see [the crate's documentation](crate#a-fence) |
 /// | `domain` | the server's | the JetStream domain in which streams are looked for, and created |
 /// | `reject_without_stream` | `false` | a message is rejected if no stream there takes its subject; only where all streams are there |
 /// | `max_pending` | 256 | messages that wait for their acknowledgement at a time, over all calls; a batch is sent in parts if it has more |
@@ -70,6 +71,9 @@ pub struct NatsConfig {
     /// The subject of a topic.
     #[serde(default)]
     pub destination: Destinations,
+    /// The subjects below which partitions are claimed, so that the streams refuse what a relay
+    /// sends that has lost its partition. Without it they take it.
+    pub fence: Option<Destinations>,
     /// The `JetStream` domain in which streams are looked for and created; the server's own if
     /// nothing is said.
     pub domain: Option<String>,
@@ -114,6 +118,7 @@ impl NatsConfig {
             certificate: None,
             certificate_key: None,
             destination: Destinations::default(),
+            fence: None,
             domain: None,
             reject_without_stream: false,
             max_pending: max_pending(),
@@ -270,7 +275,7 @@ mod tests {
         let full = parse(
             "tls://u:p%40w@h/?ca=/ca.pem&certificate=c&certificate_key=k&tls_first=true\
              &inbox_prefix=_in.relay&domain=hub&reject_without_stream=true&max_pending=7&connect_timeout_ms=900&destination=shop.%7Btopic%7D\
-             &create_stream=SHOP&subjects=shop.%3E&subjects=other&replicas=3",
+             &fence=fence.%7Btopic%7D&create_stream=SHOP&subjects=shop.%3E&subjects=other&replicas=3",
         );
         assert_eq!(full.user.as_deref(), Some("u"));
         assert_eq!(full.password.as_ref().unwrap().expose_secret(), "p@w");
@@ -278,6 +283,7 @@ mod tests {
         assert_eq!(full.inbox_prefix.as_deref(), Some("_in.relay"));
         assert_eq!(full.domain.as_deref(), Some("hub"));
         assert_eq!(full.destination.of("orders").unwrap(), "shop.orders");
+        assert_eq!(full.fence.as_ref().unwrap().of("orders").unwrap(), "fence.orders");
         assert_eq!(full.subjects, ["shop.>", "other"]);
         assert_eq!((full.max_pending, full.replicas), (7, 3));
         assert_eq!(full.connect_timeout(), Duration::from_millis(900));
@@ -301,6 +307,7 @@ mod tests {
             ("nats://h?certificate=c&certificate_key=k", "need TLS"),
             ("nats://h?tls_first=true", "need TLS"),
             ("nats://h?inbox_prefix=a.%3E", "`inbox_prefix` is a subject without wildcards"),
+            ("nats://h?fence=%7Bpartition%7D", "only `{topic}`"),
             ("nats://h?domain=a.b", "`domain` is a name without dots"),
         ] {
             let error = url.parse::<NatsConfig>().unwrap_err();

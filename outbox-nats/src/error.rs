@@ -59,6 +59,12 @@ pub enum NatsError {
         /// Why.
         source: CreateStreamError,
     },
+    /// The server doesn't know what the option `fence` needs.
+    #[error("the option `fence` needs a NATS server 2.12 or later: this one is {version}")]
+    CannotFence {
+        /// The server's version.
+        version: String,
+    },
     /// To read a topic there must be a stream that takes it.
     #[error("no stream is found for the subject `{subject}`")]
     NoStream {

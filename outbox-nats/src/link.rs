@@ -13,6 +13,7 @@ use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::fence::Gates;
 use crate::mapping::Outgoing;
 use crate::outcome::{self, Denial};
 use crate::subjects::Answering;
@@ -37,6 +38,7 @@ pub(crate) struct Link {
     written: AtomicU64,
     denials: broadcast::Sender<Denial>,
     answering: Answering,
+    gates: Gates,
     questions: Semaphore,
 }
 
@@ -99,11 +101,22 @@ impl Link {
             written,
             denials,
             answering: Answering::default(),
+            gates: Gates::default(),
             questions: Semaphore::new(QUESTIONS),
         };
+        link.can_fence(config)?;
         link.round_trip().await?;
         link.create_stream(config).await?;
         Ok(link)
+    }
+
+    /// Servers before 2.12 know nothing of fences, or take the id of a message that they refuse for
+    /// one that they have.
+    fn can_fence(&self, config: &NatsConfig) -> Result<(), NatsError> {
+        if config.fence.is_none() || self.client.is_server_compatible(2, 12, 0) {
+            return Ok(());
+        }
+        Err(NatsError::CannotFence { version: self.client.server_info().version.clone() })
     }
 
     /// Creates the stream that the configuration names, if it isn't there.
@@ -157,6 +170,10 @@ impl Link {
 
     pub(crate) fn answering(&self) -> &Answering {
         &self.answering
+    }
+
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// An answer to a message proves that it and all before it are on the wire.

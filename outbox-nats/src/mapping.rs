@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use outbox_core::broker::{
@@ -27,6 +27,9 @@ pub(crate) struct Outgoing {
     pub(crate) size: usize,
 }
 
+/// Of which subject it is that the last sequence is expected; without it, of the message's own.
+const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
 /// JetStream keeps the length of the header section in 16 bits.
 const MOST_HEADER_BYTES: usize = 65_535;
 
@@ -44,6 +47,15 @@ impl Outgoing {
         }
         let payload = message.payload().clone();
         Ok(Self { subject, headers, size: bytes + payload.len(), payload })
+    }
+
+    /// The server takes it only if that is the sequence of the last message of `subject` in the
+    /// stream.
+    pub(crate) fn expecting(mut self, subject: &str, sequence: u64) -> Self {
+        self.headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+        self.headers.insert(EXPECTED_SUBJECT, subject);
+        self.size = header_bytes(&self.headers) + self.payload.len();
+        self
     }
 
     pub(crate) fn key(&self) -> Option<&str> {

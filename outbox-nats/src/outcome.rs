@@ -11,9 +11,28 @@ use outbox_core::{Outcome, Reason};
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Outcome(Outcome),
+    /// The fence let it not pass.
+    Barred(Bar, Reason),
     /// Nobody took the message. Whether there is no stream or its leader is just being elected
     /// must be asked.
     NoResponders,
+}
+
+/// Why the server found another last message of a subject than the one that it was to expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bar {
+    /// There is another.
+    Other,
+    /// There may soon be another: a stream with replicas has something under way for that subject.
+    Busy,
+}
+
+pub(crate) fn bar(code: ErrorCode) -> Option<Bar> {
+    match code {
+        ErrorCode::STREAM_WRONG_LAST_SEQUENCE => Some(Bar::Other),
+        ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Some(Bar::Busy),
+        _ => None,
+    }
 }
 
 /// `None` if JetStream didn't write that answer: somebody else listens to the subject, too.
@@ -26,6 +45,9 @@ pub(crate) fn of(reply: &async_nats::Message) -> Option<Answer> {
         Response::Ok(PublishAck { .. }) => Some(Answer::Outcome(Outcome::Delivered)),
         Response::Err { error } => {
             let (status, code) = (error.code(), error.error_code());
+            if let Some(bar) = bar(code) {
+                return Some(Answer::Barred(bar, reason(&error.to_string())));
+            }
             Some(Answer::Outcome(refused(status, code, &error.to_string())))
         }
     }
@@ -37,8 +59,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// An earlier copy of this message is being stored just now.
 const DUPLICATE_IN_PROCESS: ErrorCode = ErrorCode(10_158);
 
+fn reason(says: &str) -> Reason {
+    Reason::new(format!("JetStream refuses the message: {says}"))
+}
+
 fn refused(status: usize, code: ErrorCode, says: &str) -> Outcome {
-    let reason = Reason::new(format!("JetStream refuses the message: {says}"));
+    let reason = reason(says);
     match code {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
         | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
@@ -115,7 +141,7 @@ mod tests {
             (503, 10_008, "JetStream system temporarily unavailable", "Unavailable"),
             (409, 10_158, "duplicate message id is in process", "Unknown"),
             (429, 10_167, "too many requests", "Throttled"),
-            (400, 10_071, "nothing that is known of", "Unavailable"),
+            (400, 10_999, "nothing that is known of", "Unavailable"),
         ] {
             let error = format!(
                 r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"{description}"}},
@@ -123,6 +149,16 @@ mod tests {
             );
             let Some(Answer::Outcome(is)) = of(&reply(None, &error)) else { panic!("{error}") };
             assert!(format!("{is:?}").starts_with(outcome), "{description}: {is:?}");
+        }
+    }
+
+    #[test]
+    fn a_fence_bars_for_two_reasons() {
+        for (code, bar) in [(10_071, Bar::Other), (10_164, Bar::Busy)] {
+            let error =
+                format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"x"}}}}"#);
+            let answer = of(&reply(None, &error));
+            assert!(matches!(answer, Some(Answer::Barred(is, _)) if is == bar), "{answer:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The publisher.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +9,17 @@ use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::response::Response;
 use async_trait::async_trait;
 use bytes::Bytes;
-use outbox_core::{Message, Outcome, Publisher, Reason};
+use outbox_core::{FencingToken, Message, Outcome, Publisher, Reason};
 use serde::de::IgnoredAny;
-use tokio::sync::{Mutex, RwLock, Semaphore};
-use tokio::time::{timeout, timeout_at};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, Semaphore};
+use tokio::time::{self, timeout, timeout_at};
 
 use crate::call::{Call, End};
+use crate::fence::Fence;
 use crate::link::{Link, api};
 use crate::mapping::Outgoing;
-use crate::outcome::Denial;
+use crate::outcome::{Bar, Denial};
+use crate::rounds::Rounds;
 use crate::{NatsConfig, NatsError};
 
 /// Publishes messages to the streams of a NATS server or cluster.
@@ -115,11 +118,9 @@ impl NatsPublisher {
             Err(error) => Err(Reason::of(&error)),
         }
     }
-}
 
-#[async_trait]
-impl Publisher for NatsPublisher {
-    async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+    /// The messages in the form in which they are sent, with their places in the batch.
+    fn mapped(&self, batch: &[Arc<Message>], outcomes: &mut [Outcome]) -> Vec<(usize, Outgoing)> {
         let mut good = Vec::with_capacity(batch.len());
         for (index, message) in batch.iter().enumerate() {
             match Outgoing::of(message, &self.config.destination) {
@@ -127,38 +128,138 @@ impl Publisher for NatsPublisher {
                 Err(reason) => outcomes[index] = Outcome::Rejected(reason),
             }
         }
-        if good.is_empty() {
-            return;
+        good
+    }
+
+    /// The connection that a call sends by, which the close waits for.
+    async fn begin(
+        &self,
+        deadline: time::Instant,
+        messages: &mut Vec<(usize, Outgoing)>,
+        outcomes: &mut [Outcome],
+    ) -> Option<(RwLockReadGuard<'_, ()>, Arc<Link>)> {
+        if messages.is_empty() {
+            return None;
         }
-        let indices: Vec<_> = good.iter().map(|(index, _)| *index).collect();
-        let unavailable = |outcomes: &mut [Outcome], indices: &[usize], reason: Reason| {
-            for index in indices {
-                outcomes[*index] = Outcome::Unavailable(reason.clone());
-            }
-        };
-        let deadline = deadline.into();
+        let indices: Vec<_> = messages.iter().map(|(index, _)| *index).collect();
         let begin = async {
             let calls = self.calls.try_read().map_err(|_| NatsError::Closed)?;
             let link = self.link(Duration::MAX).await?;
-            Ok((calls, self.with_room(link, &mut good, outcomes).await))
+            Ok((calls, self.with_room(link, messages, outcomes).await))
         };
-        let begun = timeout_at(deadline, begin).await.unwrap_or(Err(NatsError::TimedOut));
-        let (_going_on, link) = match begun {
-            Ok(begun) => begun,
-            Err(error) => return unavailable(outcomes, &indices, Reason::of(&error)),
-        };
+        match timeout_at(deadline, begin).await.unwrap_or(Err(NatsError::TimedOut)) {
+            Ok(begun) => Some(begun),
+            Err(error) => {
+                unavailable(outcomes, &indices, &Reason::of(&error));
+                None
+            }
+        }
+    }
+
+    /// Returns when every message has its outcome, and which of them a fence let not pass.
+    async fn send(
+        &self,
+        link: &Link,
+        deadline: time::Instant,
+        messages: Vec<(usize, Outgoing)>,
+        outcomes: &mut [Outcome],
+    ) -> Vec<(usize, Bar)> {
+        let indices: Vec<_> = messages.iter().map(|(index, _)| *index).collect();
         let shared = (&self.config, &self.permits);
-        let call = timeout_at(deadline, Call::new(&link, shared, deadline, good)).await;
+        let call = timeout_at(deadline, Call::new(link, shared, deadline, messages)).await;
         let Some(mut call) = call.unwrap_or_default() else {
-            return unavailable(outcomes, &indices, Reason::of(&NatsError::Lost));
+            unavailable(outcomes, &indices, &Reason::of(&NatsError::Lost));
+            return Vec::new();
         };
         let end = timeout_at(deadline, call.run(outcomes)).await.unwrap_or(Err(End::Late));
         let unsent: Vec<_> = call.unsent().collect();
         let reason = match end {
-            Err(End::Late) => "the deadline came before the NATS server took the message".into(),
+            Err(End::Late) => LATE.into(),
             _ => Reason::of(&NatsError::Lost),
         };
-        unavailable(outcomes, &unsent, reason);
+        unavailable(outcomes, &unsent, &reason);
+        call.barred()
+    }
+
+    async fn send_in_rounds(
+        &self,
+        link: &Link,
+        deadline: time::Instant,
+        mut rounds: Rounds<'_>,
+        outcomes: &mut [Outcome],
+    ) {
+        let reason = loop {
+            let Ok(round) = timeout_at(deadline, rounds.next(outcomes)).await else {
+                break LATE.into();
+            };
+            if round.is_empty() {
+                return;
+            }
+            let barred = self.send(link, deadline, round, outcomes).await;
+            rounds.again(barred, outcomes);
+            if link.is_lost() {
+                break Reason::of(&NatsError::Lost);
+            }
+        };
+        rounds.end(&reason, outcomes);
+    }
+}
+
+const LATE: &str = "the deadline came before the NATS server took the message";
+
+const NO_EPOCHS: &str = "the option `fence` needs the epochs of a relay, which are missing";
+
+fn unavailable(outcomes: &mut [Outcome], indices: &[usize], reason: &Reason) {
+    for index in indices {
+        outcomes[*index] = Outcome::Unavailable(reason.clone());
+    }
+}
+
+#[async_trait]
+impl Publisher for NatsPublisher {
+    async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        if self.config.fence.is_some() {
+            return outcomes.fill(Outcome::Unavailable(NO_EPOCHS.into()));
+        }
+        let deadline = deadline.into();
+        let mut good = self.mapped(batch, outcomes);
+        if let Some((_going_on, link)) = self.begin(deadline, &mut good, outcomes).await {
+            self.send(&link, deadline, good, outcomes).await;
+        }
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
+        let Some(template) = &self.config.fence else {
+            return self.publish(batch, deadline, outcomes).await;
+        };
+        if tokens.len() != batch.len() {
+            return outcomes.fill(Outcome::Unavailable(NO_EPOCHS.into()));
+        }
+        let deadline = deadline.into();
+        let (mut good, mut fences) = (Vec::with_capacity(batch.len()), HashMap::new());
+        for (index, message) in self.mapped(batch, outcomes) {
+            match Fence::of(&message, batch[index].topic(), template, tokens[index]) {
+                Ok(fence) => {
+                    // The longest number there is: its size is looked at before its claim is known.
+                    good.push((index, message.expecting(&fence.subject, u64::MAX)));
+                    fences.insert(index, fence);
+                }
+                Err(outcome) => outcomes[index] = outcome,
+            }
+        }
+        if let Some((_going_on, link)) = self.begin(deadline, &mut good, outcomes).await {
+            let fenced = good
+                .into_iter()
+                .filter_map(|(index, message)| Some((index, message, fences.remove(&index)?)));
+            let rounds = Rounds::new(batch, (&link, &self.config), fenced);
+            self.send_in_rounds(&link, deadline, rounds, outcomes).await;
+        }
     }
 
     async fn check(&self) -> Result<(), Reason> {

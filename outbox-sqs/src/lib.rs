@@ -58,6 +58,16 @@
 //! itself, so that the relay sends one message of a key at a time. A FIFO queue then hands them out
 //! in that order. A standard queue promises no order whatever is done here.
 //!
+//! # What deduplication gives, and what not
+//!
+//! A FIFO queue stores an id once within five minutes of its first copy, which can't be changed. So what is
+//! sent again after a lost answer makes no duplicate, nor does what a relay sends late that stood
+//! still, unless it was longer than that. SQS compares ids, not messages with each other: a message that arrives
+//! after those that follow it in its group stays behind them, and after five minutes a copy does, too. SQS has no condition
+//! under which it would refuse what a former owner of a partition sends, so there is no fence here:
+//! consumers that need the order beyond it keep it themselves, by a version in the message. A standard
+//! queue deduplicates nothing.
+//!
 //! # Errors
 //!
 //! Of one message, in an answer to a request with several:

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::context::CreateStreamError;
 use async_nats::jetstream::{Context, stream};
 use futures::StreamExt;
 use outbox_core::{Message, MessageParts};
@@ -26,13 +27,27 @@ impl Stream {
     }
 
     pub(crate) async fn create_as(url: &str, config: stream::Config) -> Self {
+        Self::try_create(url, config).await.unwrap()
+    }
+
+    /// As soon as a cluster takes it.
+    pub(crate) async fn create_patiently(url: &str, config: stream::Config) -> Self {
+        loop {
+            match Self::try_create(url, config.clone()).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    async fn try_create(url: &str, config: stream::Config) -> Result<Self, CreateStreamError> {
         let subject = format!("test-{}", Uuid::now_v7());
         let client = async_nats::connect(url).await.unwrap();
         let jetstream = async_nats::jetstream::new(client);
         let (name, subjects) = (subject.clone(), vec![subject.clone(), format!("{subject}.>")]);
         let config = stream::Config { name, subjects, ..config };
-        jetstream.create_stream(config).await.unwrap();
-        Self { url: url.to_owned(), subject, jetstream }
+        jetstream.create_stream(config).await?;
+        Ok(Self { url: url.to_owned(), subject, jetstream })
     }
 
     pub(crate) fn config(&self) -> NatsConfig {
@@ -66,10 +81,18 @@ impl Stream {
         let mut messages = consumer.messages().await.unwrap();
         for _ in 0..count {
             let message = messages.next().await.unwrap().unwrap().message;
+            if is_claim(message.headers.as_ref()) {
+                continue;
+            }
             arrived.push(parse(&message.subject, message.headers.as_ref(), message.payload));
         }
         arrived
     }
+}
+
+/// Whether a fence was claimed by it.
+fn is_claim(headers: Option<&HeaderMap>) -> bool {
+    headers.is_some_and(|headers| headers.get("outbox-epoch").is_some())
 }
 
 fn parse(subject: &str, headers: Option<&HeaderMap>, payload: bytes::Bytes) -> Message {
@@ -96,7 +119,7 @@ fn user_headers(map: &HeaderMap, exact: Option<String>) -> Vec<(String, String)>
     let mut values: HashMap<String, Vec<String>> = HashMap::new();
     for (name, list) in map.iter() {
         let name = name.to_string();
-        if !name.starts_with("outbox-") && name != "Nats-Msg-Id" {
+        if !name.starts_with("outbox-") && !name.starts_with("Nats-") {
             values.insert(name, list.iter().map(ToString::to_string).collect());
         }
     }

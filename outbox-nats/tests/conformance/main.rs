@@ -4,9 +4,14 @@
 #![allow(clippy::duplicate_mod, reason = "the same tests run on both versions")]
 
 mod consumer;
+mod fenced;
+mod fencing;
+mod fencing_refused;
 mod newest;
 mod oldest;
 mod publishing;
+mod replicated;
+mod standstill;
 
 use std::sync::Arc;
 

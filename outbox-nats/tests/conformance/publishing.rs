@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outbox_core::{Message, Outcome, Publisher};
+use outbox_core::{Epoch, FencingToken, Message, Outcome, Partition, Publisher};
 use outbox_nats::{NatsConfig, NatsPublisher};
+use uuid::Uuid;
+
+use crate::consumer::Stream;
 
 pub(crate) async fn connect(config: NatsConfig) -> NatsPublisher {
     NatsPublisher::connect(config).await.unwrap()
@@ -23,6 +26,37 @@ pub(crate) async fn publish_within(
     let mut outcomes = vec![Outcome::Unknown; batch.len()];
     publisher.publish(&batch, Instant::now() + time, &mut outcomes).await;
     outcomes
+}
+
+/// With a fence among the stream's subjects.
+pub(crate) fn fenced(stream: &Stream) -> NatsConfig {
+    NatsConfig { fence: Some("{topic}.fence".parse().unwrap()), ..stream.config() }
+}
+
+/// Those of a relay that has partition 3 under that epoch.
+pub(crate) fn tokens(epoch: i64, count: usize) -> Vec<FencingToken> {
+    vec![FencingToken { partition: Partition(3), epoch: Epoch(epoch) }; count]
+}
+
+pub(crate) async fn publish_as(
+    publisher: &NatsPublisher,
+    epoch: i64,
+    batch: &[Message],
+) -> Vec<Outcome> {
+    let batch: Vec<_> = batch.iter().cloned().map(Arc::new).collect();
+    let mut outcomes = vec![Outcome::Unknown; batch.len()];
+    let (deadline, tokens) = (Instant::now() + Duration::from_secs(20), tokens(epoch, batch.len()));
+    publisher.publish_fenced(&batch, &tokens, deadline, &mut outcomes).await;
+    outcomes
+}
+
+pub(crate) fn ids(messages: &[Message]) -> Vec<Uuid> {
+    messages.iter().map(Message::id).collect()
+}
+
+/// One message of each key.
+pub(crate) fn keyed(topic: &str, keys: std::ops::Range<usize>) -> Vec<Message> {
+    keys.map(|key| Message::bytes(topic, "").key(key).build().unwrap()).collect()
 }
 
 pub(crate) fn message(topic: &str) -> Message {

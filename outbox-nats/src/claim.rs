@@ -1,0 +1,162 @@
+//! Claiming a partition in a stream.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::client::RequestErrorKind;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{publish::PublishAck, response::Response};
+use bytes::Bytes;
+use outbox_core::{Epoch, Outcome, Reason};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use crate::NatsConfig;
+use crate::fence::{Claim, Fence, Gate};
+use crate::link::{Link, api};
+use crate::lookup::{Home, look_up};
+use crate::outcome::{Denial, bar};
+
+/// The header of a claim: its epoch, a decimal number.
+const EPOCH: &str = "outbox-epoch";
+
+/// How long to wait for what another has under way at the same subject.
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
+
+/// The sequence of the claim under which messages pass, made if there is none of that epoch. It
+/// isn't `refused`, unless the stream says so still.
+///
+/// The reason is why nothing passes: another has claimed the partition under a later epoch, or it
+/// can't be told who has.
+pub(crate) async fn claim(
+    (link, config): (&Link, &NatsConfig),
+    gate: &Gate,
+    fence: &Fence,
+    refused: Option<u64>,
+) -> Result<u64, Reason> {
+    let mut last = gate.last.lock().await;
+    // A later one than ours is asked for again: somebody may have put it away.
+    let is_ours = |claim: &&Claim| claim.epoch == fence.epoch && Some(claim.sequence) != refused;
+    if let Some(claim) = last.as_ref().filter(is_ours) {
+        return Ok(claim.sequence);
+    }
+    let stream = stream(link, config, fence).await?;
+    let _turn = link.questions().acquire().await;
+    loop {
+        *last = ask(link, config, &stream, fence).await?;
+        if let Some(answer) = last.as_ref().and_then(|claim| judge(claim, fence)) {
+            return answer;
+        }
+        let expected = last.map(|claim| claim.sequence).unwrap_or_default();
+        if let Some(sequence) = make(link, fence, expected).await? {
+            *last = Some(Claim { epoch: fence.epoch, sequence });
+            return Ok(sequence);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// `None` if the claim is of an epoch that is over.
+fn judge(claim: &Claim, fence: &Fence) -> Option<Result<u64, Reason>> {
+    let (theirs, ours) = (claim.epoch, fence.epoch);
+    if theirs > ours {
+        return Some(Err(Reason::new(format!(
+            "a relay with the later epoch {} has the partition by the fence `{}`; this one's is {}",
+            theirs.0, fence.subject, ours.0
+        ))));
+    }
+    (theirs == ours).then_some(Ok(claim.sequence))
+}
+
+async fn stream(link: &Link, config: &NatsConfig, fence: &Fence) -> Result<String, Reason> {
+    let question = api(config.domain.as_deref(), "STREAM.NAMES");
+    let home = permitted(link, &question, look_up(link, config, &fence.subject)).await?;
+    if let Home::Stream(stream) = home {
+        return Ok(stream);
+    }
+    Err(match home.verdict(&fence.subject, config) {
+        Some(Outcome::Unavailable(reason) | Outcome::Rejected(reason)) => reason,
+        _ => unanswered(&"JetStream doesn't answer".into()),
+    })
+}
+
+/// The last claim in the stream. Its leader answers, which knows of every claim that was
+/// acknowledged.
+async fn ask(
+    link: &Link,
+    config: &NatsConfig,
+    stream: &str,
+    fence: &Fence,
+) -> Result<Option<Claim>, Reason> {
+    let question = api(config.domain.as_deref(), &format!("STREAM.MSG.GET.{stream}"));
+    let asking = async {
+        let stream = link.jetstream().get_stream_no_info(stream).await.map_err(|e| Reason::of(&e));
+        let message = stream?.get_last_raw_message_by_subject(&fence.subject).await;
+        match message {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unanswered(&Reason::of(&error))),
+        }
+    };
+    let Some(message) = permitted(link, &question, asking).await?? else { return Ok(None) };
+    let epoch = message.headers.get(EPOCH).and_then(|epoch| epoch.as_str().parse().ok());
+    let Some(epoch) = epoch else {
+        return Err(Reason::new(format!(
+            "the last message of the fence's subject `{}` is no claim: remove it from the stream",
+            fence.subject
+        )));
+    };
+    Ok(Some(Claim { epoch: Epoch(epoch), sequence: message.sequence }))
+}
+
+/// Claims the partition after the last claim. `None` if there is another one by now.
+async fn make(link: &Link, fence: &Fence, expected: u64) -> Result<Option<u64>, Reason> {
+    let mut headers = HeaderMap::new();
+    headers.insert(EPOCH, fence.epoch.0.to_string());
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    let subject = fence.subject.clone();
+    let asking = link.client().request_with_headers(subject, headers, Bytes::new());
+    let answer = permitted(link, &fence.subject, asking).await?.map_err(|error| {
+        unanswered(&match error.kind() {
+            RequestErrorKind::NoResponders => "no stream answers".into(),
+            _ => Reason::of(&error),
+        })
+    })?;
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Response::Ok(PublishAck { sequence, .. })) => Ok(Some(sequence)),
+        Ok(Response::Err { error }) if bar(error.error_code()).is_some() => Ok(None),
+        Ok(Response::Err { error }) => {
+            Err(Reason::new(format!("the stream refuses the claim on the partition: {error}")))
+        }
+        Err(_) => Err(unanswered(&"it is no stream that answers".into())),
+    }
+}
+
+fn unanswered(reason: &Reason) -> Reason {
+    Reason::new(format!("it can't be told who has the partition: {reason}"))
+}
+
+/// The server says nothing to who may not publish a question, but that.
+async fn permitted<T>(
+    link: &Link,
+    question: &str,
+    asking: impl Future<Output = T>,
+) -> Result<T, Reason> {
+    let mut denials = link.denials();
+    let denied = async {
+        loop {
+            match denials.recv().await {
+                Ok(Denial::Publish(denied)) if *denied == *question => break,
+                Err(RecvError::Closed) => break,
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        answer = asking => Ok(answer),
+        () = denied => Err(Reason::new(format!(
+            "the account may not publish to the subject `{question}`, which the fence needs"
+        ))),
+    }
+}
