@@ -55,6 +55,7 @@ impl Client {
         }
         client.waiting = 0;
         client.context().restless.store(false, Ordering::Release);
+        client.context().disturbed.store(false, Ordering::Release);
         Ok(client)
     }
 
@@ -65,6 +66,7 @@ impl Client {
             reports: sender,
             one_by_one: options.get(PER_REQUEST) == Some("1"),
             restless: AtomicBool::new(false),
+            disturbed: AtomicBool::new(false),
             complaint: Mutex::default(),
             _life: living.one_more(),
         };
@@ -156,6 +158,17 @@ impl Client {
         committed
     }
 
+    /// Whether another producer of its transactional id has become the newest.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.native().client().fatal_error().is_some_and(|(code, _)| code == Code::Fenced)
+    }
+
+    /// Whether nothing that it has sent can have gone unanswered. (Being fenced is an answer. What a
+    /// broker says to be tried again, librdkafka doesn't speak of.)
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.context().disturbed.load(Ordering::Acquire)
+    }
+
     /// Disconnects. Blocks.
     pub(crate) fn close(mut self) {
         drop(self.producer.take());
@@ -169,7 +182,7 @@ impl Client {
         self.native().context()
     }
 
-    fn no_transactions(&self, error: &ClientError) -> KafkaError {
+    pub(crate) fn no_transactions(&self, error: &ClientError) -> KafkaError {
         match error.rdkafka_error_code() {
             Some(Code::OperationTimedOut) => self.context().complaint().into(),
             Some(code) if !crate::outcome::is_refusal_of_all(code) => {
@@ -240,6 +253,8 @@ pub(crate) struct Context {
     reports: UnboundedSender<Report>,
     one_by_one: bool,
     restless: AtomicBool,
+    /// Whether a connection may have been lost, or an answer.
+    disturbed: AtomicBool,
     complaint: Mutex<Complaint>,
     /// Ends after librdkafka's threads have.
     _life: Life,
@@ -248,6 +263,9 @@ pub(crate) struct Context {
 /// How OpenSSL says that the broker has ended a handshake: it doesn't take our certificate, or not
 /// our version of TLS. To librdkafka the connection was just lost.
 const ALERT: &str = "SSL alert number";
+
+/// Under which name librdkafka says that a transaction has failed.
+const FATAL: &str = "TXNERR";
 
 /// What was wrong last.
 #[derive(Debug, Clone, Default)]
@@ -290,6 +308,9 @@ impl ClientContext for Context {
     /// does anything about it.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.restless.store(true, Ordering::Release);
+        if facility != FATAL {
+            self.disturbed.store(true, Ordering::Release);
+        }
         if facility == "FAIL" {
             let is_refusal = text.contains(ALERT);
             self.complain(Complaint { text: text.to_owned(), is_refusal });
