@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout_at;
 
@@ -67,6 +68,7 @@ impl Client {
             one_by_one: options.get(PER_REQUEST) == Some("1"),
             restless: AtomicBool::new(false),
             disturbed: AtomicBool::new(false),
+            failed: Notify::new(),
             complaint: Mutex::default(),
             _life: living.one_more(),
         };
@@ -163,10 +165,12 @@ impl Client {
         self.native().client().fatal_error().is_some_and(|(code, _)| code == Code::Fenced)
     }
 
-    /// Whether nothing that it has sent can have gone unanswered. (Being fenced is an answer. What a
-    /// broker says to be tried again, librdkafka doesn't speak of.)
-    pub(crate) fn is_answered(&self) -> bool {
-        !self.context().disturbed.load(Ordering::Acquire)
+    /// Whether, when its transaction failed, nothing that it had sent can have gone unanswered. (What a
+    /// broker says to be tried again, librdkafka doesn't speak of.) It comes to know by librdkafka's
+    /// log, which it waits for until `by`.
+    pub(crate) async fn is_answered(&self, by: Instant) -> bool {
+        let failed = timeout_at(by.into(), self.context().failed.notified()).await;
+        failed.is_ok() && !self.context().disturbed.load(Ordering::Acquire)
     }
 
     /// Disconnects. Blocks.
@@ -255,6 +259,8 @@ pub(crate) struct Context {
     restless: AtomicBool,
     /// Whether a connection may have been lost, or an answer.
     disturbed: AtomicBool,
+    /// Told once a transaction has failed.
+    failed: Notify,
     complaint: Mutex<Complaint>,
     /// Ends after librdkafka's threads have.
     _life: Life,
@@ -265,7 +271,7 @@ pub(crate) struct Context {
 const ALERT: &str = "SSL alert number";
 
 /// Under which name librdkafka says that a transaction has failed.
-const FATAL: &str = "TXNERR";
+const FAILED: &str = "TXNERR";
 
 /// What was wrong last.
 #[derive(Debug, Clone, Default)]
@@ -308,7 +314,9 @@ impl ClientContext for Context {
     /// does anything about it.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.restless.store(true, Ordering::Release);
-        if facility != FATAL {
+        if facility == FAILED {
+            self.failed.notify_one();
+        } else {
             self.disturbed.store(true, Ordering::Release);
         }
         if facility == "FAIL" {

@@ -133,8 +133,11 @@ async fn commit(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     if is_not_committed(&error) {
         return Err(Obstacle::All(unavailable(&error)));
     }
-    if lent.client().is_answered() {
-        fenced(lent)?;
+    if let Some(error) = lent.fenced() {
+        let until = call.deadline.min(Instant::now() + LAST_REPORTS);
+        if lent.client().is_answered(until).await {
+            return Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error))));
+        }
     }
     // Whether it was committed is known to the broker only.
     Err(Obstacle::All(Outcome::Unknown))
