@@ -270,9 +270,6 @@ pub(crate) struct Context {
 /// our version of TLS. To librdkafka the connection was just lost.
 const ALERT: &str = "SSL alert number";
 
-/// Under which name librdkafka says that a transaction has failed.
-const FAILED: &str = "TXNERR";
-
 /// What was wrong last.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Complaint {
@@ -314,10 +311,10 @@ impl ClientContext for Context {
     /// does anything about it.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.restless.store(true, Ordering::Release);
-        if facility == FAILED {
-            self.failed.notify_one();
-        } else {
-            self.disturbed.store(true, Ordering::Release);
+        match facility {
+            "TXNERR" => self.failed.notify_one(),
+            "FATAL" | "GETPID" => {}
+            _ => self.disturbed.store(true, Ordering::Release),
         }
         if facility == "FAIL" {
             let is_refusal = text.contains(ALERT);
