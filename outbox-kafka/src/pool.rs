@@ -293,3 +293,27 @@ impl Drop for Lent<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outbox_core::Epoch;
+
+    use super::*;
+
+    /// Seen to keep a producer for each partition that ever was its.
+    #[tokio::test]
+    async fn few_producers_are_kept_that_nobody_uses() {
+        let config = "kafka://127.0.0.1:1?fence=few".parse().unwrap();
+        let pool = Pool::new(&config, Living::default());
+        for partition in 0..100 {
+            let token = FencingToken { partition: Partition(partition), epoch: Epoch(1) };
+            let slot = Some(pool.claimed(pool.fence.as_ref().unwrap(), token));
+            let permit = pool.permits.acquire().await.unwrap();
+            let (requests, pause) = (Requests::Full, PAUSE);
+            let (pool, keep) = (&pool, false);
+            drop(Lent { pool, slot, keep, requests, pause, _permit: permit, _turn: None });
+        }
+        let kept: Vec<_> = pool.idle().iter().filter_map(Slot::partition).collect();
+        assert_eq!(kept, (36..100).map(Partition).collect::<Vec<_>>(), "the last that were used");
+    }
+}

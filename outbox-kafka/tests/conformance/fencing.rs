@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 use outbox_core::{Epoch, FencingToken, Message, Ordering, Outcome, Partition, Publisher};
 use outbox_kafka::{KafkaConfig, KafkaError, KafkaPublisher};
 use rdkafka::Message as _;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use crate::broker::{PATIENCE, new_topic, servers, shared};
@@ -147,8 +151,8 @@ async fn a_former_owner_that_comes_back_is_refused_each_time_and_disturbs_nobody
     assert_eq!(theirs[0].offset() - records[20].offset(), 2, "and nothing was given up");
 }
 
-/// Whatever comes between their steps. Seen to break the order while the register wasn't read, or
-/// while each had transactional ids of its own.
+/// Whatever comes between their steps. Seen to break the order while the register wasn't read by who
+/// had become the newest, while nobody claimed, and while each had transactional ids of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
     const LAST: i64 = 5;
@@ -183,17 +187,57 @@ async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
 }
 
 /// As when a relay has several publishers with the same fence. Seen to end each other's transactions
-/// until the deadline, while nobody waited before the next try.
+/// until the deadline, while nobody waited before the next try; and to be unknown, while being fenced
+/// counted as the loss of an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishers_of_one_epoch_go_on() {
+    for (options, calls, count) in [(String::new(), 5, 20), (format!("{TWENTY}500"), 2, 21)] {
+        let (url, topic) = fenced().await;
+        let url = format!("{url}{options}");
+        let publish_some = async |publisher: KafkaPublisher| {
+            for _ in 0..calls {
+                deliver(&publisher, 7, &of_one_key(&topic, count)).await;
+            }
+        };
+        tokio::join!(publish_some(connect(&url).await), publish_some(connect(&url).await));
+        assert_eq!(arrived(&topic).await.len(), 2 * calls * count);
+    }
+}
+
+/// Seen to be passed over, while what is being committed wasn't waited for.
+#[tokio::test]
+async fn a_claim_that_is_being_made_is_waited_for() {
     let (url, topic) = fenced().await;
-    let publish_some = async |publisher: KafkaPublisher| {
-        for _ in 0..5 {
-            deliver(&publisher, 7, &of_one_key(&topic, 20)).await;
-        }
-    };
-    tokio::join!(publish_some(connect(&url).await), publish_some(connect(&url).await));
-    assert_eq!(arrived(&topic).await.len(), 200);
+    let fence = url.rsplit_once('=').unwrap().1.to_owned();
+    let sent = message(&topic, "k", 10);
+    let partition = Partition::of_message(&sent, 16);
+    let claim = tokio::task::spawn_blocking(move || claim_slowly(fence, partition, 9));
+    let commit = claim.await.unwrap();
+    let publisher = connect(&url).await;
+    let commit = tokio::task::spawn_blocking(|| {
+        std::thread::sleep(Duration::from_secs(2));
+        commit();
+    });
+    refused(&publisher, 4, &[sent], 9).await;
+    commit.await.unwrap();
+    assert!(arrived(&topic).await.is_empty());
+}
+
+/// Claims a partition by another transactional id, and gives what commits it. Blocks.
+fn claim_slowly(fence: String, partition: Partition, epoch: i64) -> impl FnOnce() + Send {
+    let group = format!("{fence}-{partition}");
+    let mut options = ClientConfig::new();
+    options.set("bootstrap.servers", servers(&shared())).set("group.id", &group);
+    let consumer: BaseConsumer = options.create().unwrap();
+    options.remove("group.id").set("transactional.id", format!("{group}-slow"));
+    let producer: BaseProducer = options.create().unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    let mut place = TopicPartitionList::new();
+    place.add_partition_offset(&fence, 0, Offset::Offset(epoch)).unwrap();
+    let group = consumer.group_metadata().unwrap();
+    producer.send_offsets_to_transaction(&place, &group, PATIENCE).unwrap();
+    move || producer.commit_transaction(PATIENCE).unwrap()
 }
 
 /// Seen to end each other's transactions while they didn't take turns.
