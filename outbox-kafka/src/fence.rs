@@ -21,13 +21,12 @@
 //! Producers that end each other's transactions wait longer each time before they try again.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::{Future as _, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use outbox_core::{Epoch, FencingToken, Outcome, Partition};
+use outbox_core::{Epoch, FencingToken, Partition};
 use rdkafka::config::ClientConfig;
 use tokio::sync::OwnedMutexGuard;
 
@@ -141,15 +140,14 @@ impl Claim {
 
 /// Publishes what is sent under each token by itself, side by side: a transaction is one producer's.
 pub(crate) async fn run(mut call: Call<'_>, tokens: &[FencingToken], pool: &Pool, topics: &Topics) {
-    let mut parts: Vec<Pin<Box<dyn Future<Output = Vec<(usize, Outcome)>> + Send + '_>>> =
-        Vec::new();
-    for part in call.parts(tokens) {
-        parts.push(Box::pin(part.run(pool, topics)));
-    }
+    let parts = call.parts(tokens).into_iter();
+    let mut parts: Vec<_> = parts.map(|part| Box::pin(part.run(pool, topics))).collect();
     let all = poll_fn(|context| {
         parts.retain_mut(|part| {
             let Poll::Ready(outcomes) = part.as_mut().poll(context) else { return true };
-            outcomes.into_iter().for_each(|(index, outcome)| call.set(index, outcome));
+            for (index, outcome) in outcomes {
+                call.set(index, outcome);
+            }
             false
         });
         if parts.is_empty() { Poll::Ready(()) } else { Poll::Pending }

@@ -186,8 +186,8 @@ async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
     assert!(epochs.is_sorted(), "{epochs:?}");
 }
 
-/// As when a relay has several publishers with the same fence. Seen to end each other's transactions
-/// until the deadline, while nobody waited before the next try; and to be unknown, while being fenced
+/// As when a relay has several publishers with the same fence. Seen to end each other's transactions,
+/// mostly until the deadline, while nobody waited before the next try; and to be unknown, while being fenced
 /// counted as the loss of an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishers_of_one_epoch_go_on() {
@@ -211,12 +211,12 @@ async fn a_claim_that_is_being_made_is_waited_for() {
     let fence = url.rsplit_once('=').unwrap().1.to_owned();
     let sent = message(&topic, "k", 10);
     let partition = Partition::of_message(&sent, 16);
-    let claim = tokio::task::spawn_blocking(move || claim_slowly(fence, partition, 9));
+    let claim = tokio::task::spawn_blocking(move || claim_slowly(&fence, partition, 9));
     let commit = claim.await.unwrap();
     let publisher = connect(&url).await;
-    let commit = tokio::task::spawn_blocking(|| {
-        std::thread::sleep(Duration::from_secs(2));
-        commit();
+    let commit = tokio::spawn(async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::task::spawn_blocking(commit).await.unwrap();
     });
     refused(&publisher, 4, &[sent], 9).await;
     commit.await.unwrap();
@@ -224,7 +224,7 @@ async fn a_claim_that_is_being_made_is_waited_for() {
 }
 
 /// Claims a partition by another transactional id, and gives what commits it. Blocks.
-fn claim_slowly(fence: String, partition: Partition, epoch: i64) -> impl FnOnce() + Send {
+fn claim_slowly(fence: &str, partition: Partition, epoch: i64) -> impl FnOnce() + Send + use<> {
     let group = format!("{fence}-{partition}");
     let mut options = ClientConfig::new();
     options.set("bootstrap.servers", servers(&shared())).set("group.id", &group);
@@ -234,7 +234,7 @@ fn claim_slowly(fence: String, partition: Partition, epoch: i64) -> impl FnOnce(
     producer.init_transactions(PATIENCE).unwrap();
     producer.begin_transaction().unwrap();
     let mut place = TopicPartitionList::new();
-    place.add_partition_offset(&fence, 0, Offset::Offset(epoch)).unwrap();
+    place.add_partition_offset(fence, 0, Offset::Offset(epoch)).unwrap();
     let group = consumer.group_metadata().unwrap();
     producer.send_offsets_to_transaction(&place, &group, PATIENCE).unwrap();
     move || producer.commit_transaction(PATIENCE).unwrap()

@@ -61,7 +61,7 @@ impl Publisher for Sleeper {
             told.send(outcomes).unwrap();
         });
         self.asleep.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn check(&self) -> Result<(), Reason> {
