@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use outbox_core::{Message, Outcome, Reason};
+use outbox_core::{FencingToken, Message, Outcome, Reason};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::client::Client;
 use crate::outcome::{self, Report};
-use crate::pool::{Lent, Requests};
+use crate::pool::{Lent, Pool, Requests};
+use crate::publisher;
 use crate::topics::Topics;
 
 /// The messages of a batch that nothing is known to be wrong with.
@@ -89,6 +91,17 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// What is left to send, each token's by itself.
+    pub(crate) fn parts(&mut self, tokens: &[FencingToken]) -> Vec<Part<'a>> {
+        let mut parts: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, topic) in mem::take(&mut self.items) {
+            parts.entry(tokens[index]).or_default().push((index, topic));
+        }
+        let (batch, by, deadline) = (self.batch, self.by, self.deadline);
+        let part = |(token, items)| Part { token, batch, items, by, deadline };
+        parts.into_iter().map(part).collect()
+    }
+
     /// Takes out what has an outcome already, and where a prefix is kept also what comes after it.
     pub(crate) fn set_aside(&mut self, mut outcome: impl FnMut(usize, &str) -> Option<Outcome>) {
         let mut held = HashSet::new();
@@ -102,6 +115,10 @@ impl<'a> Call<'a> {
             held.extend(key);
             false
         });
+    }
+
+    pub(crate) fn keeps_prefix(&self) -> bool {
+        self.keeps_prefix
     }
 
     pub(crate) fn is_late(&self) -> bool {
@@ -210,6 +227,28 @@ impl<'a> Call<'a> {
     fn topic(&self, index: usize) -> &str {
         let place = self.items.binary_search_by_key(&index, |(index, _)| *index);
         &self.items[place.expect("what is reported was sent")].1
+    }
+}
+
+/// The messages of a call that are sent under one token.
+pub(crate) struct Part<'a> {
+    token: FencingToken,
+    batch: &'a [Arc<Message>],
+    items: Vec<(usize, Cow<'a, str>)>,
+    by: Instant,
+    deadline: Instant,
+}
+
+impl Part<'_> {
+    /// Publishes them, and says what became of each.
+    pub(crate) async fn run(self, pool: &Pool, topics: &Topics) -> Vec<(usize, Outcome)> {
+        let Self { token, batch, items, by, deadline } = self;
+        let indices: Vec<_> = items.iter().map(|(index, _)| *index).collect();
+        let mut outcomes = vec![Outcome::Unknown; batch.len()];
+        let call = Call { batch, outcomes: &mut outcomes, items, keeps_prefix: true, by, deadline };
+        publisher::send(call, Some(token), pool, topics).await;
+        let outcome = |index| (index, mem::replace(&mut outcomes[index], Outcome::Unknown));
+        indices.into_iter().map(outcome).collect()
     }
 }
 

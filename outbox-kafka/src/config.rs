@@ -28,6 +28,7 @@ use crate::KafkaError;
 /// | `client_id` | `outbox` | how brokers name this client in their logs and quotas |
 /// | `destination` | `{topic}` | the Kafka topic of a topic |
 /// | `transactional_id` | | one Kafka transaction per batch, see the [crate](crate#ordering) |
+/// | `fence` | | former owners of a partition are refused, see the [crate](crate#fencing) |
 /// | `transaction_timeout_ms` | 60000 | after which a broker gives up a transaction left open |
 /// | `compression` | `none` | or `gzip`, `snappy`, `lz4`, `zstd` |
 /// | `partitioner` | `murmur2_random` | as the Java client's; or another of librdkafka's |
@@ -69,6 +70,9 @@ pub struct KafkaConfig {
     /// What the transactional ids begin with. Several relays may have the same: a number of the
     /// process and of the connection follows. If there is none, no transactions are used.
     pub transactional_id: Option<String>,
+    /// What refuses messages of a relay that has lost their partition: the name of a topic, which
+    /// stays empty. Transactional ids and groups begin with it. No other outbox has the same.
+    pub fence: Option<String>,
     /// After which time a broker gives up a transaction that a killed relay left open, in
     /// milliseconds. Consumers that read what is committed wait for it that long.
     #[serde(default = "transaction_timeout_ms")]
@@ -178,6 +182,7 @@ impl KafkaConfig {
             client_id: client_id(),
             destination: Destinations::default(),
             transactional_id: None,
+            fence: None,
             transaction_timeout_ms: transaction_timeout_ms(),
             compression: Compression::default(),
             partitioner: Partitioner::default(),
@@ -214,6 +219,11 @@ impl KafkaConfig {
             "the option `connections` is between 1 and 1000"
         } else if self.transactional_id.as_deref() == Some("") {
             "the option `transactional_id` is empty"
+        } else if self.fence.is_some() && self.transactional_id.is_some() {
+            "the options `fence` and `transactional_id` exclude each other: \
+             a fence has transactions of its own"
+        } else if self.fence.as_deref().is_some_and(|name| !is_a_topic(name)) {
+            "the option `fence` is the name of a topic: letters, digits, `.`, `_` and `-`"
         } else if !self.create_topics && (self.partitions.is_some() || self.replication.is_some()) {
             "the options `partitions` and `replication` need `create_topics`"
         } else {
@@ -246,6 +256,12 @@ impl FromStr for KafkaConfig {
         crate::options::check(config.librdkafka.keys())?;
         Ok(config)
     }
+}
+
+/// Whether a topic can have that name.
+fn is_a_topic(name: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&name.len()) && ![".", ".."].contains(&name) && name.bytes().all(is_fit)
 }
 
 /// For librdkafka alone.
@@ -326,6 +342,9 @@ mod tests {
             ("kafka://h?partitions=3", "need `create_topics`"),
             ("kafka://h?compression=canary.", "option `compression`"),
             ("kafka://h?transactional_id=", "`transactional_id` is empty"),
+            ("kafka://h?fence=", "`fence` is the name of a topic"),
+            ("kafka://h?fence=an%20other", "`fence` is the name of a topic"),
+            ("kafka://h?fence=a&transactional_id=b", "exclude each other"),
         ] {
             let error = parse(url).unwrap_err();
             assert!(error.contains(says), "{url}: {error}");

@@ -44,6 +44,30 @@ pub enum KafkaError {
     /// The configuration maps the topic to no Kafka topic.
     #[error("the topic `{0}` has no destination")]
     NoDestination(String),
+    /// A relay with a later epoch has the partition of the outbox: it may be written for under no
+    /// earlier one.
+    #[error(
+        "a relay with the later epoch {epoch} has partition {partition}: the fence refuses this one"
+    )]
+    Overtaken {
+        /// Of the outbox.
+        partition: u16,
+        /// The later one.
+        epoch: i64,
+    },
+    /// Another producer has written for the partition of the outbox, and there was no time to find
+    /// out under which epoch.
+    #[error("another producer has taken over partition {partition}: the fence refuses this one")]
+    Contested {
+        /// Of the outbox.
+        partition: u16,
+    },
+    /// Messages of no relay's, with a fence.
+    #[error("the option `fence` needs the epochs of a relay, which come by `publish_fenced`")]
+    NoEpochs,
+    /// The brokers can't wait for what is being committed, or don't say what they can.
+    #[error("the option `fence` needs Kafka 2.5 or newer")]
+    TooOld,
     /// The publisher was closed.
     #[error("the publisher is closed")]
     Closed,

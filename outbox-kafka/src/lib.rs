@@ -46,6 +46,37 @@
 //! committed (`isolation.level=read_committed`). A relay that is killed leaves a transaction open,
 //! for which they wait up to [`KafkaConfig::transaction_timeout_ms`].
 //!
+//! # Fencing
+//!
+//! A relay that stood still in the middle of a publish, beyond its lease, may go on when it wakes:
+//! what it sends then comes after what its successor has sent. With [`KafkaConfig::fence`] brokers
+//! refuse it. Each partition of the outbox has a transactional id, which all relays share, so that
+//! a successor ends what its predecessor has begun, and needn't wait for it; and the epoch of its last
+//! owner, which a relay claims before it writes, and which no earlier one gets past, however often it
+//! connects. A message that is refused is [`Unavailable`](outbox_core::Outcome::Unavailable), for a
+//! reason that names the later epoch.
+//!
+//! It takes Kafka 2.5 and consumers that read what is committed. The ordering is `PrefixPerKey`, as
+//! each call makes a transaction for each partition of the outbox that it has messages of, side by
+//! side; calls with messages of one partition take turns. Only relays can publish, as only they have
+//! epochs.
+//!
+//! With `fence=NAME`:
+//!
+//! - there is a topic `NAME`, which [`KafkaConfig::create_topics`] creates, too. Nothing is written
+//!   to it: epochs are the offsets of the groups `NAME-0`, `NAME-1` and so on in its partition 0,
+//!   which nobody else may set or delete. Whoever deletes the topic deletes them;
+//! - rights are needed to read (`Read`) the topic `NAME` and the groups that begin with `NAME-`, and
+//!   to write (`Write`) by transactional ids that begin with `NAME-`;
+//! - each outbox has a name of its own, and all of its relays have the same;
+//! - after the database was restored from a backup, epochs may begin again below those that were
+//!   claimed, and everything is refused: give the fence a new name;
+//! - an epoch is forgotten `offsets.retention.minutes` after its claim, by default a week. A relay
+//!   that has stood still for longer is only kept from what it was in the middle of.
+//!
+//! While a former owner opens producers at the same time as the owner, they end each other's
+//! transactions, and those are tried again within their calls.
+//!
 //! # Failures
 //!
 //! | Kafka or librdkafka says | outcome |
@@ -67,6 +98,8 @@
 //! | the topic was deleted meanwhile | failed, then rejected; in a transaction first unavailable, with all of the batch |
 //! | nothing, of a message that follows a refused one in its lane, in a transaction | throttled, for no time |
 //! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
+//! | nothing: with a fence, a relay with a later epoch has the partition; or there are no epochs | unavailable |
+//! | fenced, with a fence: another producer has taken over | the same call goes on, or knows that it is refused; unavailable if there is no time for that, and unknown if a commit may have been lost |
 //! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
 //! | quota exceeded | throttled |
 //! | any other answer of a broker | failed |
@@ -102,6 +135,10 @@
 //! seconds, and the next call takes its transactional id, which ends it in any case. `close` waits
 //! for that up to 10 seconds.
 //!
+//! With a fence each partition of the outbox has a producer of its own, of which as many write at once
+//! as there are connections. Up to 64 that nobody uses stay connected; a relay with more partitions
+//! than that opens producers all the time.
+//!
 //! # Limits
 //!
 //! A topic that gets more partitions is seen to have them within `metadata.max.age.ms`, by each
@@ -114,11 +151,13 @@ mod call;
 mod client;
 mod config;
 mod error;
+mod fence;
 mod mapping;
 mod options;
 mod outcome;
 mod pool;
 mod publisher;
+mod register;
 mod tail;
 mod threads;
 mod topics;

@@ -8,12 +8,14 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use outbox_core::{FencingToken, Partition};
 use rdkafka::config::ClientConfig;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::client::{Client, PER_REQUEST};
+use crate::fence::{Claim, Fence};
 use crate::threads::{Living, on_thread};
 use crate::{KafkaConfig, KafkaError, options};
 
@@ -23,6 +25,8 @@ pub(crate) struct Pool {
     permits: Semaphore,
     connect_timeout: Duration,
     transactional: bool,
+    /// If there is one, slots are made as partitions of the outbox need them.
+    fence: Option<Fence>,
     living: Living,
 }
 
@@ -30,6 +34,7 @@ pub(crate) struct Pool {
 struct Slot {
     options: ClientConfig,
     client: Option<Client>,
+    claim: Option<Claim>,
 }
 
 /// Why there is no producer for a call.
@@ -48,29 +53,69 @@ impl Pool {
             // each other; the next producer of a slot must fence the one before.
             let id = config.transactional_id.as_ref();
             let id = id.map(|prefix| format!("{prefix}-{}-{number}", &process[..12]));
-            Slot { options: options::producer(config, id.as_deref()), client: None }
+            let options = options::producer(config, id.as_deref());
+            Slot { options, client: None, claim: None }
         };
+        let fence = Fence::new(config);
+        let slots = if fence.is_some() { 0 } else { config.connections };
         Self {
             size: config.connections,
-            idle: Mutex::new((0..config.connections).map(slot).collect()),
+            idle: Mutex::new((0..slots).map(slot).collect()),
             permits: Semaphore::new(config.connections),
             connect_timeout: config.connect_timeout(),
-            transactional: config.transactional_id.is_some(),
+            transactional: config.transactional_id.is_some() || fence.is_some(),
+            fence,
             living,
         }
     }
 
-    /// A connected producer for one call.
-    pub(crate) async fn lend(&self, by: Instant) -> Result<Lent<'_>, Denied> {
+    /// Looks whether the brokers can be used.
+    pub(crate) async fn connect(&self, by: Instant) -> Result<(), KafkaError> {
+        if let Some(fence) = &self.fence {
+            return fence.check(by, self.living.clone()).await;
+        }
+        match self.lend(None, by).await {
+            Ok(lent) => lent.keep(),
+            Err(Denied::Failed(error)) => return Err(error),
+            Err(Denied::Busy) => unreachable!("nobody else has a producer"),
+        }
+        Ok(())
+    }
+
+    /// A connected producer for one call; with a fence the one that `token` asks for, once it is its
+    /// turn.
+    pub(crate) async fn lend(
+        &self,
+        token: Option<FencingToken>,
+        by: Instant,
+    ) -> Result<Lent<'_>, Denied> {
+        let fenced = self.fence.as_ref().zip(token);
+        let turn = match fenced {
+            Some((fence, token)) => {
+                let turn = timeout_at(by.into(), fence.turn(token.partition)).await;
+                Some(turn.map_err(|_| Denied::Busy)?)
+            }
+            None => None,
+        };
         let permit = match timeout_at(by.into(), self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Denied::Failed(KafkaError::Closed)),
             Err(_) => return Err(Denied::Busy),
         };
-        let slot = self.idle().pop().expect("there are as many slots as permits");
+        let slot = match fenced {
+            Some((fence, token)) => self.claimed(fence, token),
+            None => self.idle().pop().expect("there are as many slots as permits"),
+        };
         let requests = Requests::Full;
-        let mut lent =
-            Lent { pool: self, slot: Some(slot), keep: false, requests, _permit: permit };
+        let mut lent = Lent {
+            pool: self,
+            slot: Some(slot),
+            keep: false,
+            requests,
+            pause: PAUSE,
+            _permit: permit,
+            _turn: turn,
+        };
         if !lent.slot().client.as_ref().is_some_and(Client::is_calm) {
             lent.reconnect(by, Requests::Full).await.map_err(Denied::Failed)?;
         }
@@ -88,10 +133,38 @@ impl Pool {
         on_thread(move || clients.into_iter().for_each(Client::close)).await;
     }
 
+    /// The slot of a partition, under that epoch.
+    fn claimed(&self, fence: &Fence, token: FencingToken) -> Slot {
+        let known = {
+            let mut idle = self.idle();
+            let is_there = |slot: &Slot| slot.partition() == Some(token.partition);
+            let place = idle.iter().position(is_there);
+            place.map(|place| idle.remove(place))
+        };
+        let is_same = |slot: &Slot| slot.claim.as_ref().is_some_and(|claim| claim.token == token);
+        known.filter(is_same).unwrap_or_else(|| {
+            let claim = fence.claim(token);
+            Slot { options: fence.options(&claim), client: None, claim: Some(claim) }
+        })
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Slot {
+    fn partition(&self) -> Option<Partition> {
+        self.claim.as_ref().map(|claim| claim.token.partition)
+    }
+}
+
+/// How many producers of partitions are kept that nobody uses. Each has threads of its own, and
+/// nobody says when a partition goes to another relay.
+const MOST_IDLE: usize = 64;
+
+/// How long another producer is given way, the first time.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A producer on loan. Dropped without [`Lent::keep`], its client is purged and thrown away.
 pub(crate) struct Lent<'a> {
@@ -100,7 +173,10 @@ pub(crate) struct Lent<'a> {
     slot: Option<Slot>,
     keep: bool,
     requests: Requests,
+    /// How long another producer of the same id is given way, the next time.
+    pause: Duration,
     _permit: SemaphorePermit<'a>,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// How many messages a producer puts into a request.
@@ -152,11 +228,41 @@ impl Lent<'_> {
         }
         let transactional = self.pool.transactional;
         let patience = by.saturating_duration_since(Instant::now()).min(self.pool.connect_timeout);
-        let living = self.pool.living.clone();
-        let open = move || Client::open(&options, transactional, patience, &living);
-        let client = on_thread(open).await?;
-        self.slot().client = Some(client);
-        Ok(())
+        loop {
+            let (options, claim) = (options.clone(), self.slot().claim.clone());
+            let living = self.pool.living.clone();
+            let open = move || match claim {
+                Some(claim) => claim.open(&options, patience, &living),
+                None => Client::open(&options, transactional, patience, &living).map(Some),
+            };
+            self.slot().client = on_thread(open).await?;
+            if self.slot().client.is_some() {
+                return Ok(());
+            }
+            self.give_way(by).await;
+            if Instant::now() >= by {
+                return Err(self.contested());
+            }
+        }
+    }
+
+    /// Another producer of the same transactional id may do what it has begun: two that end each
+    /// other's transactions would never commit one.
+    pub(crate) async fn give_way(&mut self, by: Instant) {
+        let until = by.min(Instant::now() + self.pause);
+        self.pause *= 2;
+        tokio::time::sleep_until(until.into()).await;
+    }
+
+    /// What is wrong if another producer has become the newest of a partition.
+    pub(crate) fn fenced(&mut self) -> Option<KafkaError> {
+        let is_fenced = self.slot().claim.is_some() && self.client().is_fenced();
+        is_fenced.then(|| self.contested())
+    }
+
+    fn contested(&mut self) -> KafkaError {
+        let partition = self.slot().partition().expect("only partitions are fenced");
+        KafkaError::Contested { partition: partition.0 }
     }
 
     fn slot(&mut self) -> &mut Slot {
@@ -170,7 +276,14 @@ impl Drop for Lent<'_> {
         if !self.keep {
             drop(slot.client.take());
         }
-        if self.keep || self.pool.transactional {
+        if self.pool.fence.is_some() {
+            let least_used = {
+                let mut idle = self.pool.idle();
+                idle.push(slot);
+                (idle.len() > MOST_IDLE).then(|| idle.remove(0))
+            };
+            drop(least_used);
+        } else if self.keep || self.pool.transactional {
             // The last that was used is the first to be used again. One that has failed may have
             // left a transaction open, for which consumers wait: the next producer of its id ends
             // it.
@@ -178,5 +291,29 @@ impl Drop for Lent<'_> {
         } else {
             self.pool.idle().insert(0, slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outbox_core::Epoch;
+
+    use super::*;
+
+    /// Seen to keep a producer for each partition that ever was its.
+    #[tokio::test]
+    async fn few_producers_are_kept_that_nobody_uses() {
+        let config = "kafka://127.0.0.1:1?fence=few".parse().unwrap();
+        let pool = Pool::new(&config, Living::default());
+        for partition in 0..100 {
+            let token = FencingToken { partition: Partition(partition), epoch: Epoch(1) };
+            let slot = Some(pool.claimed(pool.fence.as_ref().unwrap(), token));
+            let permit = pool.permits.acquire().await.unwrap();
+            let (requests, pause) = (Requests::Full, PAUSE);
+            let (pool, keep) = (&pool, false);
+            drop(Lent { pool, slot, keep, requests, pause, _permit: permit, _turn: None });
+        }
+        let kept: Vec<_> = pool.idle().iter().filter_map(Slot::partition).collect();
+        assert_eq!(kept, (36..100).map(Partition).collect::<Vec<_>>(), "the last that were used");
     }
 }

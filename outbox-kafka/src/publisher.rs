@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use outbox_core::broker::reserved;
-use outbox_core::{BatchLimits, Message, Ordering, Outcome, Publisher, Reason};
+use outbox_core::{BatchLimits, FencingToken, Message, Ordering, Outcome, Publisher, Reason};
 
 use crate::call::{AGAIN, Call};
 use crate::pool::{Denied, Pool};
 use crate::threads::Living;
 use crate::topics::Topics;
-use crate::{KafkaConfig, KafkaError, mapping, options, transaction};
+use crate::{KafkaConfig, KafkaError, fence, mapping, options, transaction};
 
 /// Publishes to Kafka. See the [crate] for what it promises.
 pub struct KafkaPublisher {
@@ -34,16 +34,16 @@ impl KafkaPublisher {
         let topics = Arc::new(Topics::start(&config, living.clone()).await?);
         let pool = Pool::new(&config, living.clone());
         let by = Instant::now() + config.connect_timeout();
-        match pool.lend(by).await {
-            Ok(lent) => lent.keep(),
-            Err(Denied::Failed(error)) => return Err(error),
-            Err(Denied::Busy) => unreachable!("nobody else has a producer"),
+        if let Some(fence) = &config.fence {
+            // What is wrong with it, whoever needs it is told.
+            let _ = topics.look_up(fence, by).await;
         }
+        pool.connect(by).await?;
         Ok(Self { config, topics, pool, living, closed: AtomicBool::new(false) })
     }
 
     fn keeps_prefix(&self) -> bool {
-        self.config.transactional_id.is_some()
+        self.config.transactional_id.is_some() || self.config.fence.is_some()
     }
 
     fn destination<'a>(&'a self, message: &'a Message) -> Result<Cow<'a, str>, Reason> {
@@ -72,8 +72,21 @@ impl Publisher for KafkaPublisher {
     }
 
     async fn publish(&self, batch: &[Arc<Message>], deadline: Instant, outcomes: &mut [Outcome]) {
+        self.publish_fenced(batch, &[], deadline, outcomes).await;
+    }
+
+    async fn publish_fenced(
+        &self,
+        batch: &[Arc<Message>],
+        tokens: &[FencingToken],
+        deadline: Instant,
+        outcomes: &mut [Outcome],
+    ) {
         if self.closed.load(Atomic::Acquire) {
             return outcomes.fill(Outcome::Unavailable(Reason::of(&KafkaError::Closed)));
+        }
+        if self.config.fence.is_some() && tokens.len() != batch.len() {
+            return outcomes.fill(Outcome::Unavailable(Reason::of(&KafkaError::NoEpochs)));
         }
         let mut call = Call::new(batch, outcomes, deadline, self.keeps_prefix());
         call.plan(|message| self.destination(message));
@@ -81,15 +94,10 @@ impl Publisher for KafkaPublisher {
         if call.items.is_empty() {
             return;
         }
-        match self.pool.lend(call.by).await {
-            Err(Denied::Busy) => call.fill(&AGAIN),
-            Err(Denied::Failed(error)) => call.fill(&Outcome::Unavailable(Reason::of(&error))),
-            Ok(lent) if call.is_late() => {
-                call.fill(&AGAIN);
-                lent.keep();
-            }
-            Ok(lent) if self.keeps_prefix() => transaction::run(call, lent, &self.topics).await,
-            Ok(lent) => call.run(lent, &self.topics).await,
+        if self.config.fence.is_some() {
+            fence::run(call, tokens, &self.pool, &self.topics).await;
+        } else {
+            send(call, None, &self.pool, &self.topics).await;
         }
     }
 
@@ -108,6 +116,25 @@ impl Publisher for KafkaPublisher {
         self.pool.close().await;
         self.topics.close().await;
         if self.living.end(ENDING).await { Ok(()) } else { Err(STILL_THERE.into()) }
+    }
+}
+
+/// Publishes what nothing is known to be wrong with.
+pub(crate) async fn send(
+    mut call: Call<'_>,
+    token: Option<FencingToken>,
+    pool: &Pool,
+    topics: &Topics,
+) {
+    match pool.lend(token, call.by).await {
+        Err(Denied::Busy) => call.fill(&AGAIN),
+        Err(Denied::Failed(error)) => call.fill(&Outcome::Unavailable(Reason::of(&error))),
+        Ok(lent) if call.is_late() => {
+            call.fill(&AGAIN);
+            lent.keep();
+        }
+        Ok(lent) if call.keeps_prefix() => transaction::run(call, lent, topics).await,
+        Ok(lent) => call.run(lent, topics).await,
     }
 }
 

@@ -22,17 +22,29 @@ use crate::topics::Topics;
 pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics) {
     let mut requests = Requests::Full;
     while !call.items.is_empty() {
-        match write(&mut call, &mut lent, topics).await {
-            Ok(()) => return commit(call, lent).await,
+        let mut late = AGAIN;
+        let done = match write(&mut call, &mut lent, topics).await {
+            Ok(()) => commit(&call, &mut lent).await,
+            obstacle => obstacle,
+        };
+        match done {
+            Ok(()) => {
+                call.fill(&Outcome::Delivered);
+                return lent.keep();
+            }
             Err(Obstacle::Unclear(suspects)) if call.is_late() => return call.blame(&suspects),
             Err(Obstacle::Unclear(_)) => requests = Requests::OneByOne,
             Err(Obstacle::Messages(guilty)) => {
                 call.set_aside(|index, _| guilty.get(&index).cloned());
             }
+            Err(Obstacle::Fenced(outcome)) => {
+                lent.give_way(call.by).await;
+                late = outcome;
+            }
             Err(Obstacle::All(outcome)) => return call.fill(&outcome),
         }
         if call.is_late() {
-            return call.fill(&AGAIN);
+            return call.fill(&late);
         }
         if let Err(error) = lent.reconnect(call.by, requests).await {
             return call.fill(&Outcome::Unavailable(Reason::of(&error)));
@@ -47,6 +59,9 @@ enum Obstacle {
     Messages(HashMap<usize, Outcome>),
     /// Some of these are at fault, and to know which, they must be sent one by one.
     Unclear(HashSet<usize>),
+    /// Another producer has taken the transactional id, and may have a right to it. For who has no
+    /// time to find out, an outcome.
+    Fenced(Outcome),
     /// It isn't for the messages.
     All(Outcome),
 }
@@ -54,7 +69,7 @@ enum Obstacle {
 /// Writes everything, in a transaction that is open afterwards; or says what was in the way, and
 /// gives the transaction up.
 async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Result<(), Obstacle> {
-    begin(call, lent).await.map_err(Obstacle::All)?;
+    begin(call, lent).await?;
     let client = lent.client();
     let refused = call.send(client);
     let refused = refused.into_iter().map(|(index, code)| (index, outcome::not_accepted(code)));
@@ -72,6 +87,7 @@ async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Res
     while let Ok(Some(report)) = timeout_at(until.into(), client.report()).await {
         failures.push(report);
     }
+    fenced(lent)?;
     let unclear = failures.iter().filter(|report| call.is_unclear(**report));
     let unclear: HashSet<_> = unclear.map(|report| report.index).collect();
     if !unclear.is_empty() {
@@ -95,27 +111,43 @@ async fn write(call: &mut Call<'_>, lent: &mut Lent<'_>, topics: &Topics) -> Res
 }
 
 /// librdkafka waits for a thread of its own, and for as long as that takes.
-async fn begin(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Outcome> {
+async fn begin(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     match timeout_at(call.by.into(), lent.block_on(Client::begin_transaction)).await {
-        Ok(begun) => begun.map_err(|error| unavailable(&error)),
-        Err(_) => Err(Outcome::Unavailable("Kafka: the client stands still".into())),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            fenced(lent)?;
+            Err(Obstacle::All(unavailable(&error)))
+        }
+        Err(_) => Err(Obstacle::All(Outcome::Unavailable("Kafka: the client stands still".into()))),
     }
 }
 
-async fn commit(mut call: Call<'_>, mut lent: Lent<'_>) {
+async fn commit(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     if call.is_late() {
         let slow = "Kafka: there was no time left to commit the transaction";
-        return call.fill(&Outcome::Unavailable(slow.into()));
+        return Err(Obstacle::All(Outcome::Unavailable(slow.into())));
     }
     let patience = call.by.saturating_duration_since(Instant::now());
-    match lent.block_on(move |client| client.commit_transaction(patience)).await {
-        Ok(()) => {
-            call.fill(&Outcome::Delivered);
-            lent.keep();
+    let committed = lent.block_on(move |client| client.commit_transaction(patience)).await;
+    let Err(error) = committed else { return Ok(()) };
+    if is_not_committed(&error) {
+        return Err(Obstacle::All(unavailable(&error)));
+    }
+    if let Some(error) = lent.fenced() {
+        let until = call.deadline.min(Instant::now() + LAST_REPORTS);
+        if lent.client().is_answered(until).await {
+            return Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error))));
         }
-        Err(error) if is_not_committed(&error) => call.fill(&unavailable(&error)),
-        // Whether it was committed is known to the broker only.
-        Err(_) => call.fill(&Outcome::Unknown),
+    }
+    // Whether it was committed is known to the broker only.
+    Err(Obstacle::All(Outcome::Unknown))
+}
+
+/// Whether it is to be found out who may write.
+fn fenced(lent: &mut Lent<'_>) -> Result<(), Obstacle> {
+    match lent.fenced() {
+        Some(error) => Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error)))),
+        None => Ok(()),
     }
 }
 

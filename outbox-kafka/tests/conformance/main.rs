@@ -6,10 +6,12 @@ mod calls;
 mod consumer;
 mod dead;
 mod faults;
+mod fencing;
 mod mock;
 mod publishing;
 mod records;
 mod server;
+mod standstill;
 mod stuck;
 mod swallow;
 mod tail;
@@ -128,6 +130,51 @@ impl PublisherHarness for Transactional {
     }
 }
 
+/// The same with a fence.
+struct Fenced {
+    kafka: Kafka,
+    fence: String,
+}
+
+#[async_trait]
+impl PublisherHarness for Fenced {
+    async fn open() -> Self {
+        let kafka = Kafka::open().await;
+        let fence = broker::new_topic(&broker::servers(&kafka.url), &[]).await;
+        Self { kafka, fence }
+    }
+
+    async fn publisher(&self) -> Arc<dyn Publisher> {
+        let url = format!("{}?fence={}", self.kafka.url, self.fence);
+        Arc::new(KafkaPublisher::connect(url.parse().unwrap()).await.unwrap())
+    }
+
+    fn topic(&self) -> String {
+        self.kafka.topic()
+    }
+
+    async fn arrived(&self) -> Vec<Message> {
+        self.kafka.arrived().await
+    }
+
+    async fn refuse(&self) -> Option<String> {
+        self.kafka.refuse().await
+    }
+
+    async fn accept(&self) {
+        self.kafka.accept().await;
+    }
+
+    fn too_large(&self) -> Option<usize> {
+        self.kafka.too_large()
+    }
+
+    async fn close(self: Box<Self>) {
+        broker::delete_topic(&broker::servers(&self.kafka.url), &self.fence).await;
+        Box::new(self.kafka).close().await;
+    }
+}
+
 mod suite {
     use super::*;
     outbox_testkit::publisher_suite!(Kafka);
@@ -136,4 +183,9 @@ mod suite {
 mod transactional_suite {
     use super::*;
     outbox_testkit::publisher_suite!(Transactional);
+}
+
+mod fenced_suite {
+    use super::*;
+    outbox_testkit::publisher_suite!(Fenced);
 }
