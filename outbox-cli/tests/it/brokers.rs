@@ -85,9 +85,22 @@ async fn kafka() {
 }
 
 #[tokio::test]
+async fn kafka_with_a_fence() {
+    let options = "create_topics=true&fence={topic}-fence";
+    Topic::shared("OUTBOX_TEST_KAFKA", options).relays_and_prints().await;
+}
+
+#[tokio::test]
 async fn nats() {
     let stream = "create_stream={topic}&subjects={topic}";
     Topic::shared("OUTBOX_TEST_NATS", stream).relays_and_prints().await;
+}
+
+#[tokio::test]
+async fn nats_with_a_fence() {
+    let stream = "create_stream={topic}&subjects={topic}.>&destination={topic}.sent";
+    let options = format!("{stream}&fence={{topic}}.fence");
+    Topic::shared("OUTBOX_TEST_NATS_NEWEST", &options).relays_and_prints().await;
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::Consumer;
 
-/// A server by its URL. Each topic has a stream of its own, which refuses all that has content.
+/// A server by its URL. Each topic has a stream of its own, which also takes the claims of a fence
+/// `{topic}.fence`. One that refuses does so with all that has content.
 #[derive(Debug)]
 pub struct Nats(pub String);
 
@@ -21,7 +22,7 @@ impl Nats {
 fn stream(topic: &str) -> stream::Config {
     stream::Config {
         name: topic.to_owned(),
-        subjects: vec![topic.to_owned()],
+        subjects: vec![topic.to_owned(), format!("{topic}.fence.*")],
         ..stream::Config::default()
     }
 }
@@ -50,9 +51,12 @@ impl Consumer for Nats {
         let count = usize::try_from(stream.info().await.unwrap().state.messages).unwrap();
         let consumer = stream.create_consumer(OrderedConfig::default()).await.unwrap();
         let messages = consumer.messages().await.unwrap().take(count);
-        let id = |message: jetstream::Message| -> Uuid {
-            message.headers.as_ref().unwrap().get("Nats-Msg-Id").unwrap().as_str().parse().unwrap()
+        let id = async |message: Result<jetstream::Message, _>| -> Option<Uuid> {
+            let message = message.unwrap();
+            let is_claim = message.subject.as_str() != topic;
+            let id = || message.headers.as_ref()?.get("Nats-Msg-Id");
+            (!is_claim).then(|| id().expect("it has an id").as_str().parse().unwrap())
         };
-        messages.map(|message| id(message.unwrap())).collect().await
+        messages.filter_map(id).collect().await
     }
 }

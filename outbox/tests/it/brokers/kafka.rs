@@ -1,4 +1,4 @@
-//! Kafka, with single messages and with a transaction for each batch.
+//! Kafka: with single messages, with a transaction for each batch, with a fence.
 
 use outbox_testkit::consumers::{self, Consumer};
 use outbox_testkit::servers::{self, Server};
@@ -32,5 +32,12 @@ async fn kafka_from_every_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_transactions_from_every_store() {
     let options = "?transactional_id=outbox&transaction_timeout_ms=10000";
+    Box::pin(from_every_store(Kafka { server: servers::kafka().await, options })).await;
+}
+
+/// Each outbox has epochs of its own, and so its own fence.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_with_fences_from_every_store() {
+    let options = "?fence=TOPIC-fence&create_topics=true&transaction_timeout_ms=10000";
     Box::pin(from_every_store(Kafka { server: servers::kafka().await, options })).await;
 }

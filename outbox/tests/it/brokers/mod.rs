@@ -25,7 +25,7 @@ const STORES: u32 = 5;
 
 /// One server, to which all stores publish at the same time.
 trait Broker {
-    /// As publishers take it.
+    /// As publishers take it. `TOPIC` stands for the name of the destination.
     fn url(&self) -> String;
 
     fn consumer(&self) -> impl Consumer;
@@ -42,7 +42,7 @@ trait Broker {
     async fn target(&self) -> Target {
         let topic = self.topic();
         self.consumer().create(&topic).await;
-        Target { url: self.url(), topic }
+        Target { url: self.url().replace("TOPIC", &topic), topic }
     }
 }
 

@@ -1,27 +1,36 @@
-//! NATS JetStream.
+//! NATS JetStream, without and with a fence.
 
 use outbox_testkit::consumers::{self, Consumer};
 use outbox_testkit::servers::{self, Server};
 
 use super::{Broker, from_every_store};
 
-struct Nats(Server);
+struct Nats {
+    server: Server,
+    options: &'static str,
+}
 
 impl Broker for Nats {
     fn url(&self) -> String {
-        self.0.url()
+        format!("{}{}", self.server.url(), self.options)
     }
 
     fn consumer(&self) -> impl Consumer {
-        consumers::Nats(self.0.url())
+        consumers::Nats(self.server.url())
     }
 
     async fn restart(&mut self) {
-        self.0.restart().await;
+        self.server.restart().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_from_every_store() {
-    Box::pin(from_every_store(Nats(servers::nats("").await))).await;
+    Box::pin(from_every_store(Nats { server: servers::nats("").await, options: "" })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_with_fences_from_every_store() {
+    let options = "?fence={topic}.fence";
+    Box::pin(from_every_store(Nats { server: servers::nats_newest("").await, options })).await;
 }

@@ -24,20 +24,37 @@ const PARTITIONS: i32 = 6;
 /// For what is waited for that isn't measured.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) async fn connect(url: &str, transactional_id: Option<&str>) -> Result<Pair> {
+/// What the adapter is told. With a fence it has transactions, too, and a client of its own for each
+/// partition of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    Plainly,
+    InTransactions,
+    Fenced,
+}
+
+pub(super) async fn connect(url: &str, writing: Writing) -> Result<Pair> {
     let mut config: KafkaConfig = url.parse()?;
-    config.transactional_id = transactional_id.map(str::to_owned);
+    match writing {
+        Writing::Plainly => {}
+        Writing::InTransactions => config.transactional_id = Some("bench".to_owned()),
+        Writing::Fenced => {
+            config.fence = Some("bench-fence".to_owned());
+            // The register's topic, if it isn't there.
+            config.create_topics = true;
+        }
+    }
     let mut options = ClientConfig::new();
     options.set("bootstrap.servers", config.servers.join(","));
     let admin = options.create()?;
     options.set("acks", "all").set("enable.idempotence", "true");
     options.set("linger.ms", config.linger_ms.to_string());
     options.set("partitioner", "murmur2_random").set("socket.nagle.disable", "true");
-    let bare: Arc<dyn Bare> = if let Some(id) = transactional_id {
-        let idle = Mutex::default();
-        Arc::new(Transactional { admin, options, id: format!("{id}-bare"), idle })
-    } else {
+    let bare: Arc<dyn Bare> = if writing == Writing::Plainly {
         Arc::new(Independent { admin, producer: options.create_with_context(Counting)? })
+    } else {
+        let idle = Mutex::default();
+        Arc::new(Transactional { admin, options, id: "bench-bare".to_owned(), idle })
     };
     Ok(Pair { adapter: Arc::new(KafkaPublisher::connect(config).await?), bare })
 }

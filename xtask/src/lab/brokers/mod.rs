@@ -14,16 +14,20 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use clap::ValueEnum;
 use outbox_core::relay::RelayConfig;
-use outbox_core::{Message, Outcome, Publisher};
+use outbox_core::{Epoch, FencingToken, Message, Outcome, Partition, Publisher};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use self::kafka::Writing;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Broker {
     Kafka,
     KafkaTransactional,
+    KafkaFenced,
     Nats,
     NatsNewest,
+    NatsFenced,
     Rabbitmq,
     Redis,
     Sqs,
@@ -54,8 +58,10 @@ impl Broker {
         match self {
             Self::Kafka => "Kafka",
             Self::KafkaTransactional => "Kafka, transactions",
+            Self::KafkaFenced => "Kafka, fenced",
             Self::Nats => "NATS 2.9",
             Self::NatsNewest => "NATS, newest",
+            Self::NatsFenced => "NATS, fenced",
             Self::Rabbitmq => "RabbitMQ",
             Self::Redis => "Redis",
             Self::Sqs => "SQS (LocalStack)",
@@ -69,11 +75,13 @@ impl Broker {
 
     fn url(self) -> String {
         let (variable, default) = match self {
-            Self::Kafka | Self::KafkaTransactional => {
+            Self::Kafka | Self::KafkaTransactional | Self::KafkaFenced => {
                 ("OUTBOX_TEST_KAFKA", "kafka://127.0.0.1:19092")
             }
             Self::Nats => ("OUTBOX_TEST_NATS", "nats://127.0.0.1:14222"),
-            Self::NatsNewest => ("OUTBOX_TEST_NATS_NEWEST", "nats://127.0.0.1:14223"),
+            Self::NatsNewest | Self::NatsFenced => {
+                ("OUTBOX_TEST_NATS_NEWEST", "nats://127.0.0.1:14223")
+            }
             Self::Rabbitmq => ("OUTBOX_TEST_RABBITMQ", "amqp://outbox:outbox@127.0.0.1:15673/%2f"),
             Self::Redis => ("OUTBOX_TEST_REDIS", "redis://127.0.0.1:16379"),
             Self::Sqs => (
@@ -87,9 +95,11 @@ impl Broker {
     pub(super) async fn connect(self) -> Result<Pair> {
         let url = self.url();
         let pair = match self {
-            Self::Kafka => kafka::connect(&url, None).await,
-            Self::KafkaTransactional => kafka::connect(&url, Some("bench")).await,
-            Self::Nats | Self::NatsNewest => nats::connect(&url).await,
+            Self::Kafka => kafka::connect(&url, Writing::Plainly).await,
+            Self::KafkaTransactional => kafka::connect(&url, Writing::InTransactions).await,
+            Self::KafkaFenced => kafka::connect(&url, Writing::Fenced).await,
+            Self::Nats | Self::NatsNewest => nats::connect(&url, false).await,
+            Self::NatsFenced => nats::connect(&url, true).await,
             Self::Rabbitmq => rabbitmq::connect(&url).await,
             Self::Redis => redis::connect(&url).await,
             Self::Sqs => sqs::connect(&url).await,
@@ -149,9 +159,21 @@ impl Side {
         };
         let mut outcomes = vec![Outcome::Unknown; batch.len()];
         let deadline = Instant::now() + RelayConfig::default().publish_timeout;
-        publisher.publish(batch, deadline, &mut outcomes).await;
+        publisher.publish_fenced(batch, &tokens(batch), deadline, &mut outcomes).await;
         let other = outcomes.iter().find(|outcome| **outcome != Outcome::Delivered);
         ensure!(other.is_none(), "the adapter says {other:?}");
         Ok(())
     }
 }
+
+/// Those of the first relay of an outbox.
+fn tokens(batch: &[Arc<Message>]) -> Vec<FencingToken> {
+    let token = |message: &Arc<Message>| FencingToken {
+        partition: Partition::of_message(message, PARTITIONS),
+        epoch: Epoch(1),
+    };
+    batch.iter().map(token).collect()
+}
+
+/// As an outbox has them by default.
+const PARTITIONS: u16 = 16;

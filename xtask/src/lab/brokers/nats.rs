@@ -12,8 +12,11 @@ use outbox_nats::{NatsConfig, NatsPublisher};
 
 use super::{Bare, Pair};
 
-pub(super) async fn connect(url: &str) -> Result<Pair> {
-    let config: NatsConfig = url.parse()?;
+pub(super) async fn connect(url: &str, is_fenced: bool) -> Result<Pair> {
+    let mut config: NatsConfig = url.parse()?;
+    if is_fenced {
+        config.fence = Some("{topic}.fence".parse()?);
+    }
     let context = jetstream::new(async_nats::connect(url).await?);
     let adapter = Arc::new(NatsPublisher::connect(config).await?);
     Ok(Pair { adapter, bare: Arc::new(Nats { context }) })
@@ -26,7 +29,8 @@ struct Nats {
 #[async_trait]
 impl Bare for Nats {
     async fn create(&self, name: &str) -> Result<()> {
-        let (subjects, name) = (vec![name.to_owned()], name.to_owned());
+        // For the messages, and for the claims of a fence.
+        let (subjects, name) = (vec![name.to_owned(), format!("{name}.fence.*")], name.to_owned());
         let config = stream::Config { name, subjects, ..Default::default() };
         self.context.create_stream(config).await?;
         Ok(())
