@@ -6,6 +6,7 @@ mod calls;
 mod consumer;
 mod dead;
 mod faults;
+mod fence_faults;
 mod fencing;
 mod mock;
 mod publishing;
