@@ -79,6 +79,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: NATS.test("oldest::limits::a_sealed_stream_rejects"),
     },
     Mutant {
+        name: "kafka-fence-register",
+        without: "a relay that has lost its partition writes on with a new producer",
+        file: "outbox-kafka/src/fence.rs",
+        text: "Some(epoch) if epoch > self.token.epoch => {",
+        instead: "Some(epoch) if epoch > self.token.epoch && epoch.0 < 0 => {",
+        test: KAFKA.test("fencing::what_a_former_owner_sends_after_its_successor_is_refused"),
+    },
+    Mutant {
+        name: "kafka-fence-id",
+        without: "a relay that has lost its partition ends the transaction that it is in",
+        file: "outbox-kafka/src/fence.rs",
+        text: "options::producer(&self.config, Some(&claim.id))",
+        instead: "options::producer(&self.config, Some(&uuid::Uuid::new_v4().to_string()))",
+        test: KAFKA.test("fencing::a_successor_ends_what_its_predecessor_is_in_the_middle_of"),
+    },
+    Mutant {
         name: "nats-fence",
         without: "a relay that has lost its partition sends on",
         file: "outbox-nats/src/mapping.rs",

@@ -160,6 +160,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: CORE.test("answers::a_settlement_that_is_answered_in_part_is_tried_again"),
     },
     Mutant {
+        name: "token-epoch",
+        without: "a former owner of a partition shows the broker the same epoch as its successor",
+        file: "outbox-core/src/relay/publishing.rs",
+        text: "FencingToken { partition, epoch: tenure.epoch }",
+        instead: "FencingToken { partition, epoch: tenure.epoch.min(crate::Epoch(1)) }",
+        test: CORE.test("machine::each_message_is_sent_under_the_epoch_of_its_lease"),
+    },
+    Mutant {
         name: "one-at-a-time",
         without: "an independent publisher gets several messages of a key at once",
         file: "outbox-core/src/relay/publishing.rs",
