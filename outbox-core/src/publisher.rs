@@ -41,9 +41,8 @@ pub trait Publisher: Send + Sync {
     /// for whoever holds no partitions `tokens` is empty.
     ///
     /// A broker that can compare has a message refused whose epoch is older than one that it has
-    /// seen for that partition: [`Outcome::Unavailable`], as nothing is wrong with the message. A
-    /// publisher for any other broker leaves this as it is. One that wraps another hands the tokens
-    /// on.
+    /// seen for that partition: [`Outcome::Fenced`]. A publisher for any other broker leaves this as it
+    /// is. One that wraps another hands the tokens on.
     async fn publish_fenced(
         &self,
         batch: &[Arc<Message>],
@@ -86,6 +85,9 @@ pub enum Outcome {
     Throttled(Duration),
     /// The broker, not the message: no attempt counts, and the destination rests.
     Unavailable(Reason),
+    /// The broker has seen a later epoch of its partition, and doesn't have it: no attempt counts, and
+    /// its lane rests. Who sends it has lost the partition, or its database has lost epochs.
+    Fenced(Reason),
     /// No answer in time. The broker may have it.
     Unknown,
 }

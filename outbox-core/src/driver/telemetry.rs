@@ -47,6 +47,9 @@ impl Telemetry {
             Event::Throttled(destination, wait) => {
                 warn!(publisher = name(destination), ?wait, "the broker asks to slow down");
             }
+            Event::Fenced(destination, reason) => {
+                warn!(publisher = name(destination), %reason, "the broker refuses a former owner");
+            }
             _ => {}
         }
     }
@@ -97,7 +100,10 @@ fn log(event: &Event) {
         Event::Parked { id, behind } => {
             debug!(message = %id, %behind, "a message waits behind one that was dead-lettered");
         }
-        Event::BreakerOpened(..) | Event::BreakerClosed(_) | Event::Throttled(..) => {}
+        Event::BreakerOpened(..)
+        | Event::BreakerClosed(_)
+        | Event::Throttled(..)
+        | Event::Fenced(..) => {}
         Event::StoreFailed(call, StoreFailure { reason, .. }) => {
             warn!(call = call.name(), %reason, "the database failed; trying again");
         }

@@ -178,6 +178,8 @@ pub enum Event {
     BreakerClosed(Destination),
     /// A destination asked to wait.
     Throttled(Destination, Duration),
+    /// A destination has seen a later epoch of some partition, and refuses what this relay sends.
+    Fenced(Destination, Reason),
     /// The store failed; what was read is read anew.
     StoreFailed(StoreCall, StoreFailure),
     /// The store works again.

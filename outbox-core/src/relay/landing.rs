@@ -158,6 +158,14 @@ impl Machine {
                 news.throttled = Some(news.throttled.map_or(wait, |longest| longest.max(wait)));
                 return Judgement::Again;
             }
+            Outcome::Fenced(reason) => {
+                news.answered = true;
+                news.fenced = Some(reason);
+                // It will be so until the lease is lost, or somebody has looked.
+                return Judgement::Later(
+                    self.config.breaker.at_least_half(u32::MAX, &mut self.rng),
+                );
+            }
             // The broker works, and did not answer for this one.
             Outcome::Delivered | Outcome::Unknown if total > flight.delivered_before => {
                 return Judgement::Attempt(Reason::new("no answer in time"));
@@ -223,6 +231,9 @@ impl Machine {
             state.throttled_until = state.throttled_until.max(now + wait);
             self.tell(Event::Throttled(destination, wait));
         }
+        if let Some(reason) = news.fenced {
+            self.tell(Event::Fenced(destination, reason));
+        }
         if let Some(event) = event {
             self.tell(event);
         }
@@ -281,6 +292,7 @@ struct News {
     answered: bool,
     throttled: Option<Duration>,
     down: Option<Reason>,
+    fenced: Option<Reason>,
     /// Lanes that let others go first, and for how long.
     late: Vec<(LaneId, Duration)>,
 }

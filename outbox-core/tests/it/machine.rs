@@ -337,3 +337,34 @@ fn each_message_is_sent_under_the_epoch_of_its_lease() {
         });
     }
 }
+
+/// A database that was restored has lost epochs: the broker refuses some partitions, until somebody
+/// gives the fence a new name. Seen to fail where such a message counts as one for which alone the
+/// broker doesn't work: it was given up.
+#[test]
+fn what_a_fence_refuses_waits_and_counts_no_attempt() {
+    let config = RelayConfig {
+        retry: RetryPolicy { max_attempts: 2, ..RetryPolicy::default() },
+        ..RelayConfig::default()
+    };
+    let mut bench = Bench::build(Ordering::Independent, config, 2, Visibility::Snapshot, 1);
+    let mut refused = 0;
+    for _ in 0..20 {
+        bench.enqueue(&["a", "b", "c", "d", "e", "f"]);
+        bench.drive(100, |message| {
+            if Partition::of_message(message, 2) == Partition(0) {
+                return Outcome::Delivered;
+            }
+            refused += 1;
+            Outcome::Fenced("later".into())
+        });
+    }
+    assert!(refused > 20, "{refused}");
+    assert!(bench.events.iter().any(|event| matches!(event, Event::Fenced(..))));
+    let counted = |event: &Event| {
+        matches!(event, Event::Retried { .. } | Event::Dead { .. } | Event::BreakerOpened(..))
+    };
+    assert!(!bench.events.iter().any(counted));
+    bench.drive(2_000, |_| Outcome::Delivered);
+    assert_eq!((bench.database.backlog(), bench.database.died().len()), (0, 0));
+}
