@@ -47,7 +47,7 @@ pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics)
             return call.fill(&late);
         }
         if let Err(error) = lent.reconnect(call.by, requests).await {
-            return call.fill(&Outcome::Unavailable(Reason::of(&error)));
+            return call.fill(&outcome::of_error(&error));
         }
     }
     lent.keep();
@@ -146,7 +146,7 @@ async fn commit(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Obstacle> {
 /// Whether it is to be found out who may write.
 fn fenced(lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     match lent.fenced() {
-        Some(error) => Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error)))),
+        Some(error) => Err(Obstacle::Fenced(outcome::of_error(&error))),
         None => Ok(()),
     }
 }

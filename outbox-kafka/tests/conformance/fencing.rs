@@ -50,7 +50,7 @@ async fn refused(publisher: &KafkaPublisher, epoch: i64, messages: &[Message], l
     let outcomes = publish_under(publisher, epoch, messages, PATIENCE).await;
     let says = format!("a relay with the later epoch {later} has partition ");
     for outcome in &outcomes {
-        let Outcome::Unavailable(reason) = outcome else { panic!("{outcomes:?}") };
+        let Outcome::Fenced(reason) = outcome else { panic!("{outcomes:?}") };
         assert!(reason.as_str().contains(&says), "{reason}");
     }
 }
@@ -166,9 +166,7 @@ async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
             let outcomes = publish_under(&publisher, epoch, &[message()], PATIENCE).await;
             match &outcomes[0] {
                 Outcome::Delivered => delivered += 1,
-                Outcome::Unavailable(reason) if reason.as_str().contains("the later epoch") => {
-                    break;
-                }
+                Outcome::Fenced(_) => break,
                 // It may be there: nothing is sent after it.
                 Outcome::Unknown => break,
                 other => panic!("{other:?}"),
