@@ -227,8 +227,9 @@ impl Lent<'_> {
             options.set(PER_REQUEST, "1");
         }
         let transactional = self.pool.transactional;
-        let patience = by.saturating_duration_since(Instant::now()).min(self.pool.connect_timeout);
         loop {
+            let left = by.saturating_duration_since(Instant::now());
+            let patience = left.min(self.pool.connect_timeout);
             let (options, claim) = (options.clone(), self.slot().claim.clone());
             let living = self.pool.living.clone();
             let open = move || match claim {
