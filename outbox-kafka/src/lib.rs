@@ -76,7 +76,7 @@
 //!   that has stood still for longer is only kept from what it was in the middle of.
 //!
 //! While a former owner opens producers at the same time as the owner, they end each other's
-//! transactions, and those are tried again within their calls.
+//! transactions, and those are tried again within their calls, unless they were being committed.
 //!
 //! # Failures
 //!
@@ -101,15 +101,16 @@
 //! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
 //! | nothing: with a fence, a relay with a later epoch has the partition | fenced |
 //! | nothing: with a fence, and there are no epochs | unavailable |
-//! | fenced, with a fence: another producer has taken over | the same call goes on, or knows that it is refused; unavailable if there is no time for that, and unknown if a commit may have been lost |
+//! | fenced while it writes, with a fence: another producer has taken over | the same call goes on, or finds that it is refused; unavailable if there is no time for that |
+//! | fenced while it commits, with a fence | unknown: librdkafka may have tried the commit before, with success, and doesn't say so |
 //! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
 //! | quota exceeded | throttled |
 //! | any other answer of a broker | failed |
 //!
 //! What librdkafka tries again by itself (too few replicas, a leader that moved, a lost
 //! connection) it does until the deadline, under the same sequence number. In a transaction,
-//! what is not committed is not delivered: unknown becomes unavailable, but for an unanswered
-//! commit.
+//! what is not committed is not delivered: unknown becomes unavailable, but for a commit
+//! that is unanswered, or fenced.
 //!
 //! librdkafka knows of each failed message whether it may be written, but has no safe way to tell.
 //! Hence the two rows about its queue: a message there was never sent, or it waits to be sent
