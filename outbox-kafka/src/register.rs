@@ -62,13 +62,12 @@ impl Register {
         let place = answer.find_partition(&self.topic, PLACE).expect("it was asked for");
         place.error().map_err(|error| self.failed(&error))?;
         // What librdkafka has said before the answer only gets here by this.
-        let until = by.min(Instant::now() + LAST_WORDS);
+        let now = Instant::now();
+        let until = by.clamp(now + FEW_WORDS, now + LAST_WORDS);
         while self.consumer.context().seen().version.is_none() && Instant::now() < until {
             self.consumer.poll(Duration::from_millis(1));
         }
-        if !self.consumer.context().waits_for_commits() {
-            return Err(KafkaError::TooOld);
-        }
+        self.consumer.context().waits_for_commits()?;
         match place.offset() {
             Offset::Offset(epoch) => Ok(Some(Epoch(epoch))),
             _ => Ok(None),
@@ -129,9 +128,13 @@ impl Listener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False as well if the broker hasn't told.
-    fn waits_for_commits(&self) -> bool {
-        self.seen().version.is_some_and(|version| version >= WAITS_FOR_COMMITS)
+    /// Whether the broker does, if it has told.
+    fn waits_for_commits(&self) -> Result<(), KafkaError> {
+        match self.seen().version {
+            Some(version) if version >= WAITS_FOR_COMMITS => Ok(()),
+            Some(_) => Err(KafkaError::TooOld),
+            None => Err(KafkaError::Unreachable(UNTOLD.into())),
+        }
     }
 }
 
@@ -157,6 +160,11 @@ impl ConsumerContext for Listener {}
 /// How long is waited for what has been said.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The same, if there is no time: it has been said before the answer, and only has to be read.
+const FEW_WORDS: Duration = Duration::from_millis(50);
+
+const UNTOLD: &str = "the coordinator doesn't say which versions of requests it takes";
+
 /// Any partition will do, and this one every topic has.
 const PLACE: i32 = 0;
 
@@ -177,6 +185,7 @@ fn left(by: Instant) -> Duration {
 mod tests {
     use super::*;
 
+    /// Seen to be said to be too old, of a broker that hadn't told yet.
     #[test]
     fn who_is_asked_for_offsets_must_wait_for_commits() {
         let listener = Listener::default();
@@ -187,7 +196,14 @@ mod tests {
             listener.log(RDKafkaLogLevel::Debug, "APIVERSION", &text);
             listener.waits_for_commits()
         };
-        assert!(!listener.waits_for_commits(), "the one that matters has not told");
-        assert_eq!(["0..9", "1..7", "0..6", "0..9"].map(hear), [true, true, false, false]);
+        let untold = listener.waits_for_commits().unwrap_err();
+        assert!(untold.is_retryable(), "the one that matters has not told: {untold}");
+        for versions in ["0..9", "1..7"] {
+            hear(versions).unwrap();
+        }
+        for versions in ["0..6", "0..9"] {
+            let error = hear(versions).unwrap_err();
+            assert!(matches!(error, KafkaError::TooOld), "{error}");
+        }
     }
 }
