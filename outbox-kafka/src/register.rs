@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::client::{self, Client};
 use crate::outcome::is_missing_topic;
-use crate::threads::DropsAside;
+use crate::threads::{DropsAside, Life, Living};
 use crate::{KafkaError, options};
 
 /// The register of one partition of the outbox.
@@ -36,12 +36,14 @@ impl Register {
         topic: &str,
         group: &str,
         by: Instant,
+        living: &Living,
     ) -> Result<Self, KafkaError> {
         options.set("group.id", group).set("enable.auto.commit", "false");
         options.set("isolation.level", "read_committed");
         // What a broker can do, librdkafka says only there.
         options.set("debug", "feature").set_log_level(RDKafkaLogLevel::Debug);
-        let consumer = BaseConsumer::from_config_and_context(&options, Listener::default());
+        let listener = Listener::new(living.one_more());
+        let consumer = BaseConsumer::from_config_and_context(&options, listener);
         let consumer = DropsAside::new(consumer.map_err(options::refused)?);
         let register = Self { consumer, topic: topic.to_owned(), group: group.to_owned() };
         let metadata = register.consumer.fetch_metadata(Some(topic), left(by));
@@ -112,8 +114,11 @@ impl Register {
 }
 
 /// What librdkafka calls of the consumer.
-#[derive(Default)]
-struct Listener(Mutex<Seen>);
+struct Listener {
+    seen: Mutex<Seen>,
+    /// Ends after librdkafka's threads have.
+    _life: Life,
+}
 
 /// What it has said.
 #[derive(Default)]
@@ -124,8 +129,12 @@ struct Seen {
 }
 
 impl Listener {
+    fn new(life: Life) -> Self {
+        Self { seen: Mutex::default(), _life: life }
+    }
+
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the broker does, if it has told.
@@ -188,7 +197,7 @@ mod tests {
     /// Seen to be said to be too old, of a broker that hadn't told yet.
     #[test]
     fn who_is_asked_for_offsets_must_wait_for_commits() {
-        let listener = Listener::default();
+        let listener = Listener::new(Living::default().one_more());
         let text = format!("[thrd:h:9092/2]: h:9092/2:   {OFFSETS}0..9");
         listener.log(RDKafkaLogLevel::Debug, "APIVERSION", &text);
         let hear = |versions: &str| {
@@ -205,5 +214,25 @@ mod tests {
             let error = hear(versions).unwrap_err();
             assert!(matches!(error, KafkaError::TooOld), "{error}");
         }
+    }
+
+    /// So that closing a publisher waits for it.
+    #[tokio::test]
+    async fn a_register_that_is_open_is_counted() {
+        let living = Living::default();
+        let opening = tokio::task::spawn_blocking({
+            let living = living.clone();
+            move || {
+                let mut options = ClientConfig::new();
+                options.set("bootstrap.servers", "127.0.0.1:1");
+                let by = Instant::now() + Duration::from_secs(1);
+                Register::open(options, "fence", "fence-0", by, &living).err().unwrap()
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!living.end(Duration::ZERO).await, "it is still there");
+        let error = opening.await.unwrap();
+        assert!(matches!(error, KafkaError::Unreachable(_)), "{error}");
+        assert!(living.end(Duration::from_secs(10)).await, "it is there for ever");
     }
 }
