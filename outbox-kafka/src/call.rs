@@ -178,7 +178,7 @@ impl<'a> Call<'a> {
         }
         match lent.reconnect(self.by, Requests::OneByOne).await {
             Ok(()) => drop(self.send_and_wait(lent.client(), topics).await),
-            Err(error) => self.fill(&Outcome::Unavailable(Reason::of(&error))),
+            Err(error) => self.fill(&outcome::of_error(&error)),
         }
     }
 

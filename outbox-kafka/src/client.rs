@@ -12,7 +12,6 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout_at;
 
@@ -56,7 +55,6 @@ impl Client {
         }
         client.waiting = 0;
         client.context().restless.store(false, Ordering::Release);
-        client.context().disturbed.store(false, Ordering::Release);
         Ok(client)
     }
 
@@ -67,8 +65,6 @@ impl Client {
             reports: sender,
             one_by_one: options.get(PER_REQUEST) == Some("1"),
             restless: AtomicBool::new(false),
-            disturbed: AtomicBool::new(false),
-            failed: Notify::new(),
             complaint: Mutex::default(),
             _life: living.one_more(),
         };
@@ -165,14 +161,6 @@ impl Client {
         self.native().client().fatal_error().is_some_and(|(code, _)| code == Code::Fenced)
     }
 
-    /// Whether, when its transaction failed, nothing that it had sent can have gone unanswered. (What a
-    /// broker says to be tried again, librdkafka doesn't speak of.) It comes to know by librdkafka's
-    /// log, which it waits for until `by`.
-    pub(crate) async fn is_answered(&self, by: Instant) -> bool {
-        let failed = timeout_at(by.into(), self.context().failed.notified()).await;
-        failed.is_ok() && !self.context().disturbed.load(Ordering::Acquire)
-    }
-
     /// Disconnects. Blocks.
     pub(crate) fn close(mut self) {
         drop(self.producer.take());
@@ -257,10 +245,6 @@ pub(crate) struct Context {
     reports: UnboundedSender<Report>,
     one_by_one: bool,
     restless: AtomicBool,
-    /// Whether a connection may have been lost, or an answer.
-    disturbed: AtomicBool,
-    /// Told once a transaction has failed.
-    failed: Notify,
     complaint: Mutex<Complaint>,
     /// Ends after librdkafka's threads have.
     _life: Life,
@@ -311,11 +295,6 @@ impl ClientContext for Context {
     /// does anything about it.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.restless.store(true, Ordering::Release);
-        match facility {
-            "TXNERR" => self.failed.notify_one(),
-            "FATAL" | "GETPID" => {}
-            _ => self.disturbed.store(true, Ordering::Release),
-        }
         if facility == "FAIL" {
             let is_refusal = text.contains(ALERT);
             self.complain(Complaint { text: text.to_owned(), is_refusal });

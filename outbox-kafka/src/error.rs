@@ -65,7 +65,7 @@ pub enum KafkaError {
     /// Messages of no relay's, with a fence.
     #[error("the option `fence` needs the epochs of a relay, which come by `publish_fenced`")]
     NoEpochs,
-    /// The brokers can't wait for what is being committed, or don't say what they can.
+    /// The brokers can't wait for what is being committed.
     #[error("the option `fence` needs Kafka 2.5 or newer")]
     TooOld,
     /// The publisher was closed.

@@ -58,7 +58,7 @@ impl Fence {
         on_thread(move || {
             // A consumer would say no more than that nobody answers.
             Client::start(&options, &living)?.wait_for_broker(by)?;
-            claim.register(by)?.read(by).map(drop)
+            claim.register(by, &living)?.read(by).map(drop)
         })
         .await
     }
@@ -104,7 +104,7 @@ impl Claim {
         living: &Living,
     ) -> Result<Option<Client>, KafkaError> {
         let by = Instant::now() + patience;
-        let register = self.register(by)?;
+        let register = self.register(by, living)?;
         // A transaction may stand open there, which the new producer will end.
         match self.stands(&register, by.min(Instant::now() + GLANCE)) {
             Err(KafkaError::Unreachable(_)) | Ok(_) => {}
@@ -133,8 +133,8 @@ impl Claim {
         }
     }
 
-    fn register(&self, by: Instant) -> Result<Register, KafkaError> {
-        Register::open(self.register.clone(), &self.topic, &self.id, by)
+    fn register(&self, by: Instant, living: &Living) -> Result<Register, KafkaError> {
+        Register::open(self.register.clone(), &self.topic, &self.id, by, living)
     }
 }
 

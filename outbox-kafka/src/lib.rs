@@ -53,8 +53,8 @@
 //! refuse it. Each partition of the outbox has a transactional id, which all relays share, so that
 //! a successor ends what its predecessor has begun, and needn't wait for it; and the epoch of its last
 //! owner, which a relay claims before it writes, and which no earlier one gets past, however often it
-//! connects. A message that is refused is [`Unavailable`](outbox_core::Outcome::Unavailable), for a
-//! reason that names the later epoch.
+//! connects. A message that is refused is [`Fenced`](outbox_core::Outcome::Fenced), for a reason that
+//! names the later epoch: no attempt counts, and its lane rests.
 //!
 //! It takes Kafka 2.5 and consumers that read what is committed. The ordering is `PrefixPerKey`, as
 //! each call makes a transaction for each partition of the outbox that it has messages of, side by
@@ -70,12 +70,13 @@
 //!   to write (`Write`) by transactional ids that begin with `NAME-`;
 //! - each outbox has a name of its own, and all of its relays have the same;
 //! - after the database was restored from a backup, epochs may begin again below those that were
-//!   claimed, and everything is refused: give the fence a new name;
+//!   claimed, and everything is refused. No attempt counts, and nothing becomes a dead letter: lanes
+//!   rest, and messages wait until the fence has a new name;
 //! - an epoch is forgotten `offsets.retention.minutes` after its claim, by default a week. A relay
 //!   that has stood still for longer is only kept from what it was in the middle of.
 //!
 //! While a former owner opens producers at the same time as the owner, they end each other's
-//! transactions, and those are tried again within their calls.
+//! transactions, and those are tried again within their calls, unless they were being committed.
 //!
 //! # Failures
 //!
@@ -98,16 +99,18 @@
 //! | the topic was deleted meanwhile | failed, then rejected; in a transaction first unavailable, with all of the batch |
 //! | nothing, of a message that follows a refused one in its lane, in a transaction | throttled, for no time |
 //! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
-//! | nothing: with a fence, a relay with a later epoch has the partition; or there are no epochs | unavailable |
-//! | fenced, with a fence: another producer has taken over | the same call goes on, or knows that it is refused; unavailable if there is no time for that, and unknown if a commit may have been lost |
+//! | nothing: with a fence, a relay with a later epoch has the partition | fenced |
+//! | nothing: with a fence, and there are no epochs | unavailable |
+//! | fenced while it writes, with a fence: another producer has taken over | the same call goes on, or finds that it is refused; unavailable if there is no time for that |
+//! | fenced while it commits, with a fence | unknown: librdkafka may have tried the commit before, with success, and doesn't say so |
 //! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
 //! | quota exceeded | throttled |
 //! | any other answer of a broker | failed |
 //!
 //! What librdkafka tries again by itself (too few replicas, a leader that moved, a lost
 //! connection) it does until the deadline, under the same sequence number. In a transaction,
-//! what is not committed is not delivered: unknown becomes unavailable, but for an unanswered
-//! commit.
+//! what is not committed is not delivered: unknown becomes unavailable, but for a commit
+//! that is unanswered, or fenced.
 //!
 //! librdkafka knows of each failed message whether it may be written, but has no safe way to tell.
 //! Hence the two rows about its queue: a message there was never sent, or it waits to be sent

@@ -5,6 +5,8 @@ use std::time::Duration;
 use outbox_core::{Outcome, Reason};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use crate::KafkaError;
+
 /// What librdkafka said of one message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
@@ -60,6 +62,17 @@ pub(crate) fn not_accepted(code: Code) -> Outcome {
         Code::UnknownTopic | Code::UnknownPartition => Outcome::Failed(reason()),
         Code::QueueFull => Outcome::Throttled(Duration::ZERO),
         _ => Outcome::Unavailable(reason()),
+    }
+}
+
+/// What becomes of messages for which there is no producer.
+///
+/// A former owner's say nothing of the broker, which delivers for others at the same time: an
+/// attempt of theirs would count in the end if they were unavailable.
+pub(crate) fn of_error(error: &KafkaError) -> Outcome {
+    match error {
+        KafkaError::Overtaken { .. } => Outcome::Fenced(Reason::of(error)),
+        _ => Outcome::Unavailable(Reason::of(error)),
     }
 }
 
@@ -149,6 +162,7 @@ mod tests {
             Outcome::Rejected(_) => "rejected",
             Outcome::Throttled(_) => "throttled",
             Outcome::Unavailable(_) => "unavailable",
+            Outcome::Fenced(_) => "fenced",
             Outcome::Unknown => "unknown",
         }
     }

@@ -114,7 +114,7 @@ impl Pool {
             requests,
             pause: PAUSE,
             _permit: permit,
-            _turn: turn,
+            turn,
         };
         if !lent.slot().client.as_ref().is_some_and(Client::is_calm) {
             lent.reconnect(by, Requests::Full).await.map_err(Denied::Failed)?;
@@ -176,7 +176,7 @@ pub(crate) struct Lent<'a> {
     /// How long another producer of the same id is given way, the next time.
     pause: Duration,
     _permit: SemaphorePermit<'a>,
-    _turn: Option<OwnedMutexGuard<()>>,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// How many messages a producer puts into a request.
@@ -227,15 +227,20 @@ impl Lent<'_> {
             options.set(PER_REQUEST, "1");
         }
         let transactional = self.pool.transactional;
-        let patience = by.saturating_duration_since(Instant::now()).min(self.pool.connect_timeout);
         loop {
+            let left = by.saturating_duration_since(Instant::now());
+            let patience = left.min(self.pool.connect_timeout);
             let (options, claim) = (options.clone(), self.slot().claim.clone());
             let living = self.pool.living.clone();
             let open = move || match claim {
                 Some(claim) => claim.open(&options, patience, &living),
                 None => Client::open(&options, transactional, patience, &living).map(Some),
             };
-            self.slot().client = on_thread(open).await?;
+            // If nobody waits for it any more, the next call of its partition does.
+            let turn = self.turn.take();
+            let (client, turn) = on_thread(move || (open(), turn)).await;
+            self.turn = turn;
+            self.slot().client = client?;
             if self.slot().client.is_some() {
                 return Ok(());
             }
@@ -297,6 +302,7 @@ impl Drop for Lent<'_> {
 #[cfg(test)]
 mod tests {
     use outbox_core::Epoch;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -311,9 +317,23 @@ mod tests {
             let permit = pool.permits.acquire().await.unwrap();
             let (requests, pause) = (Requests::Full, PAUSE);
             let (pool, keep) = (&pool, false);
-            drop(Lent { pool, slot, keep, requests, pause, _permit: permit, _turn: None });
+            drop(Lent { pool, slot, keep, requests, pause, _permit: permit, turn: None });
         }
         let kept: Vec<_> = pool.idle().iter().filter_map(Slot::partition).collect();
         assert_eq!(kept, (36..100).map(Partition).collect::<Vec<_>>(), "the last that were used");
+    }
+
+    /// Else it becomes the newest in the middle of the next call, and ends its transaction.
+    #[tokio::test]
+    async fn a_producer_that_nobody_waits_for_is_opened_before_the_next_ones_turn() {
+        let config = "kafka://127.0.0.1:1?fence=turns".parse().unwrap();
+        let pool = Pool::new(&config, Living::default());
+        let token = FencingToken { partition: Partition(0), epoch: Epoch(1) };
+        let lend = pool.lend(Some(token), Instant::now() + Duration::from_secs(2));
+        assert!(timeout(Duration::from_millis(500), lend).await.is_err(), "nobody answers");
+        let turn = || pool.fence.as_ref().unwrap().turn(token.partition);
+        assert!(timeout(Duration::from_millis(500), turn()).await.is_err(), "it is still opened");
+        let by = Duration::from_secs(30);
+        assert!(timeout(by, turn()).await.is_ok(), "it keeps its turn for ever");
     }
 }

@@ -14,7 +14,7 @@ use crate::call::{AGAIN, Call};
 use crate::pool::{Denied, Pool};
 use crate::threads::Living;
 use crate::topics::Topics;
-use crate::{KafkaConfig, KafkaError, fence, mapping, options, transaction};
+use crate::{KafkaConfig, KafkaError, fence, mapping, options, outcome, transaction};
 
 /// Publishes to Kafka. See the [crate] for what it promises.
 pub struct KafkaPublisher {
@@ -83,10 +83,10 @@ impl Publisher for KafkaPublisher {
         outcomes: &mut [Outcome],
     ) {
         if self.closed.load(Atomic::Acquire) {
-            return outcomes.fill(Outcome::Unavailable(Reason::of(&KafkaError::Closed)));
+            return outcomes.fill(outcome::of_error(&KafkaError::Closed));
         }
         if self.config.fence.is_some() && tokens.len() != batch.len() {
-            return outcomes.fill(Outcome::Unavailable(Reason::of(&KafkaError::NoEpochs)));
+            return outcomes.fill(outcome::of_error(&KafkaError::NoEpochs));
         }
         let mut call = Call::new(batch, outcomes, deadline, self.keeps_prefix());
         call.plan(|message| self.destination(message));
@@ -128,7 +128,7 @@ pub(crate) async fn send(
 ) {
     match pool.lend(token, call.by).await {
         Err(Denied::Busy) => call.fill(&AGAIN),
-        Err(Denied::Failed(error)) => call.fill(&Outcome::Unavailable(Reason::of(&error))),
+        Err(Denied::Failed(error)) => call.fill(&outcome::of_error(&error)),
         Ok(lent) if call.is_late() => {
             call.fill(&AGAIN);
             lent.keep();

@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::client::{self, Client};
 use crate::outcome::is_missing_topic;
-use crate::threads::DropsAside;
+use crate::threads::{DropsAside, Life, Living};
 use crate::{KafkaError, options};
 
 /// The register of one partition of the outbox.
@@ -36,12 +36,14 @@ impl Register {
         topic: &str,
         group: &str,
         by: Instant,
+        living: &Living,
     ) -> Result<Self, KafkaError> {
         options.set("group.id", group).set("enable.auto.commit", "false");
         options.set("isolation.level", "read_committed");
         // What a broker can do, librdkafka says only there.
         options.set("debug", "feature").set_log_level(RDKafkaLogLevel::Debug);
-        let consumer = BaseConsumer::from_config_and_context(&options, Listener::default());
+        let listener = Listener::new(living.one_more());
+        let consumer = BaseConsumer::from_config_and_context(&options, listener);
         let consumer = DropsAside::new(consumer.map_err(options::refused)?);
         let register = Self { consumer, topic: topic.to_owned(), group: group.to_owned() };
         let metadata = register.consumer.fetch_metadata(Some(topic), left(by));
@@ -62,13 +64,12 @@ impl Register {
         let place = answer.find_partition(&self.topic, PLACE).expect("it was asked for");
         place.error().map_err(|error| self.failed(&error))?;
         // What librdkafka has said before the answer only gets here by this.
-        let until = by.min(Instant::now() + LAST_WORDS);
+        let now = Instant::now();
+        let until = by.clamp(now + FEW_WORDS, now + LAST_WORDS);
         while self.consumer.context().seen().version.is_none() && Instant::now() < until {
             self.consumer.poll(Duration::from_millis(1));
         }
-        if !self.consumer.context().waits_for_commits() {
-            return Err(KafkaError::TooOld);
-        }
+        self.consumer.context().waits_for_commits()?;
         match place.offset() {
             Offset::Offset(epoch) => Ok(Some(Epoch(epoch))),
             _ => Ok(None),
@@ -113,8 +114,11 @@ impl Register {
 }
 
 /// What librdkafka calls of the consumer.
-#[derive(Default)]
-struct Listener(Mutex<Seen>);
+struct Listener {
+    seen: Mutex<Seen>,
+    /// Ends after librdkafka's threads have.
+    _life: Life,
+}
 
 /// What it has said.
 #[derive(Default)]
@@ -125,13 +129,21 @@ struct Seen {
 }
 
 impl Listener {
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(life: Life) -> Self {
+        Self { seen: Mutex::default(), _life: life }
     }
 
-    /// False as well if the broker hasn't told.
-    fn waits_for_commits(&self) -> bool {
-        self.seen().version.is_some_and(|version| version >= WAITS_FOR_COMMITS)
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the broker does, if it has told.
+    fn waits_for_commits(&self) -> Result<(), KafkaError> {
+        match self.seen().version {
+            Some(version) if version >= WAITS_FOR_COMMITS => Ok(()),
+            Some(_) => Err(KafkaError::TooOld),
+            None => Err(KafkaError::Unreachable(UNTOLD.into())),
+        }
     }
 }
 
@@ -157,6 +169,11 @@ impl ConsumerContext for Listener {}
 /// How long is waited for what has been said.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The same, if there is no time: it has been said before the answer, and only has to be read.
+const FEW_WORDS: Duration = Duration::from_millis(50);
+
+const UNTOLD: &str = "the coordinator doesn't say which versions of requests it takes";
+
 /// Any partition will do, and this one every topic has.
 const PLACE: i32 = 0;
 
@@ -177,9 +194,10 @@ fn left(by: Instant) -> Duration {
 mod tests {
     use super::*;
 
+    /// Seen to be said to be too old, of a broker that hadn't told yet.
     #[test]
     fn who_is_asked_for_offsets_must_wait_for_commits() {
-        let listener = Listener::default();
+        let listener = Listener::new(Living::default().one_more());
         let text = format!("[thrd:h:9092/2]: h:9092/2:   {OFFSETS}0..9");
         listener.log(RDKafkaLogLevel::Debug, "APIVERSION", &text);
         let hear = |versions: &str| {
@@ -187,7 +205,34 @@ mod tests {
             listener.log(RDKafkaLogLevel::Debug, "APIVERSION", &text);
             listener.waits_for_commits()
         };
-        assert!(!listener.waits_for_commits(), "the one that matters has not told");
-        assert_eq!(["0..9", "1..7", "0..6", "0..9"].map(hear), [true, true, false, false]);
+        let untold = listener.waits_for_commits().unwrap_err();
+        assert!(untold.is_retryable(), "the one that matters has not told: {untold}");
+        for versions in ["0..9", "1..7"] {
+            hear(versions).unwrap();
+        }
+        for versions in ["0..6", "0..9"] {
+            let error = hear(versions).unwrap_err();
+            assert!(matches!(error, KafkaError::TooOld), "{error}");
+        }
+    }
+
+    /// So that closing a publisher waits for it.
+    #[tokio::test]
+    async fn a_register_that_is_open_is_counted() {
+        let living = Living::default();
+        let opening = tokio::task::spawn_blocking({
+            let living = living.clone();
+            move || {
+                let mut options = ClientConfig::new();
+                options.set("bootstrap.servers", "127.0.0.1:1");
+                let by = Instant::now() + Duration::from_secs(1);
+                Register::open(options, "fence", "fence-0", by, &living).err().unwrap()
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!living.end(Duration::ZERO).await, "it is still there");
+        let error = opening.await.unwrap();
+        assert!(matches!(error, KafkaError::Unreachable(_)), "{error}");
+        assert!(living.end(Duration::from_secs(10)).await, "it is there for ever");
     }
 }

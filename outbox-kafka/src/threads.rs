@@ -50,7 +50,7 @@ impl<T: Send + 'static> Drop for DropsAside<T> {
     }
 }
 
-/// Counts producers, wherever they are, so that closing can wait for the end of the last.
+/// Counts producers and consumers, wherever they are, so that closing can wait for the end of the last.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Living(watch::Sender<usize>);
 

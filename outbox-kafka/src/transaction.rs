@@ -47,7 +47,7 @@ pub(crate) async fn run(mut call: Call<'_>, mut lent: Lent<'_>, topics: &Topics)
             return call.fill(&late);
         }
         if let Err(error) = lent.reconnect(call.by, requests).await {
-            return call.fill(&Outcome::Unavailable(Reason::of(&error)));
+            return call.fill(&outcome::of_error(&error));
         }
     }
     lent.keep();
@@ -59,8 +59,8 @@ enum Obstacle {
     Messages(HashMap<usize, Outcome>),
     /// Some of these are at fault, and to know which, they must be sent one by one.
     Unclear(HashSet<usize>),
-    /// Another producer has taken the transactional id, and may have a right to it. For who has no
-    /// time to find out, an outcome.
+    /// Another producer has taken the transactional id before the commit, and may have a right to it.
+    /// For who has no time to find out, an outcome.
     Fenced(Outcome),
     /// It isn't for the messages.
     All(Outcome),
@@ -133,20 +133,15 @@ async fn commit(call: &Call<'_>, lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     if is_not_committed(&error) {
         return Err(Obstacle::All(unavailable(&error)));
     }
-    if let Some(error) = lent.fenced() {
-        let until = call.deadline.min(Instant::now() + LAST_REPORTS);
-        if lent.client().is_answered(until).await {
-            return Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error))));
-        }
-    }
-    // Whether it was committed is known to the broker only.
+    // Whether it was committed is known to the broker only. Being fenced doesn't say that it wasn't:
+    // librdkafka may have tried it before, and doesn't speak of answers after which it tries again.
     Err(Obstacle::All(Outcome::Unknown))
 }
 
 /// Whether it is to be found out who may write.
 fn fenced(lent: &mut Lent<'_>) -> Result<(), Obstacle> {
     match lent.fenced() {
-        Some(error) => Err(Obstacle::Fenced(Outcome::Unavailable(Reason::of(&error)))),
+        Some(error) => Err(Obstacle::Fenced(outcome::of_error(&error))),
         None => Ok(()),
     }
 }

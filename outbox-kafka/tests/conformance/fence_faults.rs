@@ -88,7 +88,7 @@ async fn a_broker_that_starts_again_still_knows_who_is_refused() {
     loop {
         let outcomes = publish_under(&former, 1, &late, Duration::from_secs(5)).await;
         let is_refused = |outcome: &Outcome| {
-            matches!(outcome, Outcome::Unavailable(reason)
+            matches!(outcome, Outcome::Fenced(reason)
             if reason.as_str().contains("the later epoch 2"))
         };
         assert!(!outcomes.contains(&Outcome::Delivered), "{outcomes:?}");

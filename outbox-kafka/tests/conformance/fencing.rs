@@ -1,5 +1,6 @@
 //! The fence: former owners of a partition of the outbox are refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use uuid::Uuid;
 
 use crate::broker::{PATIENCE, new_topic, servers, shared};
@@ -50,7 +52,7 @@ async fn refused(publisher: &KafkaPublisher, epoch: i64, messages: &[Message], l
     let outcomes = publish_under(publisher, epoch, messages, PATIENCE).await;
     let says = format!("a relay with the later epoch {later} has partition ");
     for outcome in &outcomes {
-        let Outcome::Unavailable(reason) = outcome else { panic!("{outcomes:?}") };
+        let Outcome::Fenced(reason) = outcome else { panic!("{outcomes:?}") };
         assert!(reason.as_str().contains(&says), "{reason}");
     }
 }
@@ -166,11 +168,9 @@ async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
             let outcomes = publish_under(&publisher, epoch, &[message()], PATIENCE).await;
             match &outcomes[0] {
                 Outcome::Delivered => delivered += 1,
-                Outcome::Unavailable(reason) if reason.as_str().contains("the later epoch") => {
-                    break;
-                }
-                // It may be there: nothing is sent after it.
-                Outcome::Unknown => break,
+                Outcome::Fenced(_) => break,
+                // Another came while it was committed.
+                Outcome::Unknown => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -185,8 +185,7 @@ async fn relays_that_all_believe_to_be_the_owner_write_one_after_the_other() {
 }
 
 /// As when a relay has several publishers with the same fence. Seen to end each other's transactions,
-/// mostly until the deadline, while nobody waited before the next try; and to be unknown, while being fenced
-/// counted as the loss of an answer.
+/// mostly until the deadline, while nobody waited before the next try.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishers_of_one_epoch_go_on() {
     for (options, calls, count) in [(String::new(), 5, 20), (format!("{TWENTY}500"), 2, 21)] {
@@ -194,12 +193,44 @@ async fn publishers_of_one_epoch_go_on() {
         let url = format!("{url}{options}");
         let publish_some = async |publisher: KafkaPublisher| {
             for _ in 0..calls {
-                deliver(&publisher, 7, &of_one_key(&topic, count)).await;
+                let sent = of_one_key(&topic, count);
+                loop {
+                    let outcomes = publish_under(&publisher, 7, &sent, PATIENCE).await;
+                    if outcomes == vec![Outcome::Delivered; count] {
+                        break;
+                    }
+                    // The other has come while it was committed.
+                    assert_eq!(outcomes, vec![Outcome::Unknown; count]);
+                }
             }
         };
         tokio::join!(publish_some(connect(&url).await), publish_some(connect(&url).await));
-        assert_eq!(arrived(&topic).await.len(), 2 * calls * count);
+        let arrived: HashSet<_> = arrived(&topic).await.into_iter().collect();
+        assert_eq!(arrived.len(), 2 * calls * count);
     }
+}
+
+/// Seen to be sent again at once, as if it were known not to be there, while being fenced counted as
+/// an answer to every try.
+#[tokio::test]
+async fn a_commit_that_is_fenced_at_its_second_try_is_unknown() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["orders", "fence"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    // It doesn't wait for commits, and says that it does.
+    cluster.apiversion(RDKafkaApiKey::OffsetFetch, Some(0), Some(7)).unwrap();
+    let url = format!("kafka://{}?fence=fence", cluster.bootstrap_servers());
+    let publisher = connect(&url).await;
+    deliver(&publisher, 1, &of_one_key("orders", 1)).await;
+    let errors = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+    ];
+    cluster.request_errors(RDKafkaApiKey::EndTxn, &errors);
+    let outcomes = publish_under(&publisher, 1, &of_one_key("orders", 3), PATIENCE).await;
+    assert_eq!(outcomes, vec![Outcome::Unknown; 3]);
+    deliver(&publisher, 1, &of_one_key("orders", 1)).await;
 }
 
 /// Seen to be passed over, while what is being committed wasn't waited for.

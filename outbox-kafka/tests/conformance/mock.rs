@@ -18,6 +18,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Rejected(_) => "rejected",
         Outcome::Throttled(_) => "throttled",
         Outcome::Unavailable(_) => "unavailable",
+        Outcome::Fenced(_) => "fenced",
         Outcome::Unknown => "unknown",
     }
 }

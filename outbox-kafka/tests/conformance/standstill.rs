@@ -140,7 +140,7 @@ async fn a_relay_that_wakes_after_its_successor_sends_nothing() {
     }
     assert_eq!(arrived.values().map(Vec::len).sum::<usize>(), 60);
     for outcome in &outcomes {
-        let Outcome::Unavailable(reason) = outcome else { panic!("{outcomes:?}") };
+        let Outcome::Fenced(reason) = outcome else { panic!("{outcomes:?}") };
         assert!(reason.as_str().contains("a relay with the later epoch 2 has"), "{reason}");
     }
 
