@@ -87,8 +87,9 @@
 //!
 //! - `fence` is a template like `destination`: `fence=fence.%7Btopic%7D` gives `fence.orders.3`. These subjects
 //!   must be of the same stream as the messages' own, which needs them among its `subjects`. No topic may
-//!   lead there (a message below its own topic's fence is rejected), and consumers need a filter that leaves them
-//!   out: claims have neither id nor topic. [`NatsTail`] shows none.
+//!   lead there: a message below its own topic's fence is rejected, and so is one to where the claims of any
+//!   topic could be, which `fence.orders.3` is for a topic of that name. Consumers need a filter that leaves
+//!   claims out: they have neither id nor topic. [`NatsTail`] shows none.
 //! - Each outbox needs a fence of its own: the partitions of two have the same numbers.
 //! - A stream forgets who has a partition when it drops the claim: `max_age`, `max_msgs` and `max_bytes`
 //!   must keep claims for longer than a relay may stand still, and consumers of a work queue must not take them.
