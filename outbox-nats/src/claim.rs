@@ -9,14 +9,13 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{publish::PublishAck, response::Response};
 use bytes::Bytes;
 use outbox_core::{Epoch, Outcome, Reason};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use crate::NatsConfig;
 use crate::fence::{Claim, Fence, Gate};
 use crate::link::{Link, api};
 use crate::lookup::{Home, look_up};
-use crate::outcome::{Denial, bar};
+use crate::outcome::{bar, denied};
 
 /// The header of a claim: its epoch, a decimal number.
 const EPOCH: &str = "outbox-epoch";
@@ -145,19 +144,10 @@ async fn permitted<T>(
     question: &str,
     asking: impl Future<Output = T>,
 ) -> Result<T, Reason> {
-    let mut denials = link.denials();
-    let denied = async {
-        loop {
-            match denials.recv().await {
-                Ok(Denial::Publish(denied)) if *denied == *question => break,
-                Err(RecvError::Closed) => break,
-                _ => {}
-            }
-        }
-    };
+    let denials = link.denials();
     tokio::select! {
         answer = asking => Ok(answer),
-        () = denied => Err(Reason::new(format!(
+        () = denied(denials, question) => Err(Reason::new(format!(
             "the account may not publish to the subject `{question}`, which the fence needs"
         ))),
     }

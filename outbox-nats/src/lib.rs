@@ -95,7 +95,11 @@
 //!   must keep claims for longer than a relay may stand still, and consumers of a work queue must not take them.
 //!   The relay that has the partition claims it again where it finds its claim gone; until then a
 //!   former one could do so. A stream that keeps what consumers are interested in keeps claims only for one that
-//!   is interested in them: without it, all is unavailable.
+//!   is interested in them: without it, all is unavailable. One that was deleted and made anew knows no claims,
+//!   so that a former owner could have the partition until its present one sends something.
+//! - A claim is one message more of its subject. `discard: new` with `discard_new_per_subject` and
+//!   `max_msgs_per_subject` would refuse the successor's, and all of the partition is unavailable; without
+//!   `discard_new_per_subject` the last one stays, which is enough.
 //! - After a database was restored from a backup its epochs may be lower than those that the stream has
 //!   seen. Then everything is fenced: no attempt counts, the lanes rest, and the messages wait until
 //!   `fence` gets another name, or the claims are purged from the stream.
