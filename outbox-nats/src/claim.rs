@@ -9,14 +9,13 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{publish::PublishAck, response::Response};
 use bytes::Bytes;
 use outbox_core::{Epoch, Outcome, Reason};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use crate::NatsConfig;
 use crate::fence::{Claim, Fence, Gate};
 use crate::link::{Link, api};
 use crate::lookup::{Home, look_up};
-use crate::outcome::{Denial, bar};
+use crate::outcome::{bar, denied};
 
 /// The header of a claim: its epoch, a decimal number.
 const EPOCH: &str = "outbox-epoch";
@@ -27,29 +26,30 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 /// The sequence of the claim under which messages pass, made if there is none of that epoch. It
 /// isn't `refused`, unless the stream says so still.
 ///
-/// The reason is why nothing passes: another has claimed the partition under a later epoch, or it
-/// can't be told who has.
+/// The outcome is that of what doesn't pass: another has claimed the partition under a later epoch,
+/// or it can't be told who has.
 pub(crate) async fn claim(
     (link, config): (&Link, &NatsConfig),
     gate: &Gate,
     fence: &Fence,
     refused: Option<u64>,
-) -> Result<u64, Reason> {
+) -> Result<u64, Outcome> {
     let mut last = gate.last.lock().await;
     // A later one than ours is asked for again: somebody may have put it away.
     let is_ours = |claim: &&Claim| claim.epoch == fence.epoch && Some(claim.sequence) != refused;
     if let Some(claim) = last.as_ref().filter(is_ours) {
         return Ok(claim.sequence);
     }
-    let stream = stream(link, config, fence).await?;
+    let stream = stream(link, config, fence).await.map_err(Outcome::Unavailable)?;
     let _turn = link.questions().acquire().await;
     loop {
-        *last = ask(link, config, &stream, fence).await?;
+        *last = ask(link, config, &stream, fence).await.map_err(Outcome::Unavailable)?;
         if let Some(answer) = last.as_ref().and_then(|claim| judge(claim, fence)) {
             return answer;
         }
         let expected = last.map(|claim| claim.sequence).unwrap_or_default();
-        if let Some(sequence) = make(link, fence, expected).await? {
+        let made = make(link, fence, expected).await.map_err(Outcome::Unavailable)?;
+        if let Some(sequence) = made {
             *last = Some(Claim { epoch: fence.epoch, sequence });
             return Ok(sequence);
         }
@@ -58,13 +58,14 @@ pub(crate) async fn claim(
 }
 
 /// `None` if the claim is of an epoch that is over.
-fn judge(claim: &Claim, fence: &Fence) -> Option<Result<u64, Reason>> {
+fn judge(claim: &Claim, fence: &Fence) -> Option<Result<u64, Outcome>> {
     let (theirs, ours) = (claim.epoch, fence.epoch);
     if theirs > ours {
-        return Some(Err(Reason::new(format!(
+        let says = format!(
             "a relay with the later epoch {} has the partition by the fence `{}`; this one's is {}",
             theirs.0, fence.subject, ours.0
-        ))));
+        );
+        return Some(Err(Outcome::Fenced(says.into())));
     }
     (theirs == ours).then_some(Ok(claim.sequence))
 }
@@ -143,19 +144,10 @@ async fn permitted<T>(
     question: &str,
     asking: impl Future<Output = T>,
 ) -> Result<T, Reason> {
-    let mut denials = link.denials();
-    let denied = async {
-        loop {
-            match denials.recv().await {
-                Ok(Denial::Publish(denied)) if *denied == *question => break,
-                Err(RecvError::Closed) => break,
-                _ => {}
-            }
-        }
-    };
+    let denials = link.denials();
     tokio::select! {
         answer = asking => Ok(answer),
-        () = denied => Err(Reason::new(format!(
+        () = denied(denials, question) => Err(Reason::new(format!(
             "the account may not publish to the subject `{question}`, which the fence needs"
         ))),
     }

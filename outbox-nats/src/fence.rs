@@ -30,13 +30,21 @@ impl Fence {
                         spaces, no empty parts and no wildcards";
             return Err(Outcome::Unavailable(says.into()));
         };
-        // Whoever may write a row must not take claims away with it.
         let below = message.subject.strip_prefix(&all);
-        if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+        let is_below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if is_below || may_be_claimed_by(&message.subject, fences) {
             return Err(Outcome::Rejected("the subject is one of the option `fence`".into()));
         }
         Ok(Self { subject: format!("{all}.{}", token.partition), epoch: token.epoch })
     }
+}
+
+/// Whether claims of any topic are published there: whoever may write a row must not lock out a
+/// partition with it, be it of the row's own topic or not.
+fn may_be_claimed_by(subject: &str, fences: &Destinations) -> bool {
+    subject.rsplit_once('.').is_some_and(|(all, partition)| {
+        partition.bytes().all(|byte| byte.is_ascii_digit()) && fences.lead_to(all)
+    })
 }
 
 /// A claim that stands in a stream.
@@ -80,10 +88,14 @@ mod tests {
     use super::*;
 
     fn fence(topic: &str, fences: &str) -> Result<Fence, Outcome> {
+        by(&fences.parse().unwrap(), topic)
+    }
+
+    fn by(fences: &Destinations, topic: &str) -> Result<Fence, Outcome> {
         let message = Message::bytes(topic, "").build().unwrap();
         let message = Outgoing::of(&message, &Destinations::identity()).unwrap();
         let token = FencingToken { partition: Partition(7), epoch: Epoch(3) };
-        Fence::of(&message, topic, &fences.parse().unwrap(), token)
+        Fence::of(&message, topic, fences, token)
     }
 
     #[test]
@@ -96,11 +108,40 @@ mod tests {
 
     #[test]
     fn no_message_goes_where_claims_are() {
-        for topic in ["fence", "fence.7", "fence.a.b"] {
-            let rejected = fence(topic, "fence");
+        for (topic, fences) in [
+            ("fence", "fence"),
+            ("fence.7", "fence"),
+            ("fence.a.b", "fence"),
+            // Those of the topic `orders`.
+            ("fence.orders.3", "fence.{topic}"),
+            ("orders.fence.3", "{topic}.fence"),
+            ("orders.3", "{topic}"),
+            ("a.a.3", "{topic}.{topic}"),
+        ] {
+            let rejected = fence(topic, fences);
             assert!(matches!(rejected, Err(Outcome::Rejected(_))), "{topic}: {rejected:?}");
         }
-        assert!(fence("fences.7", "fence").is_ok());
+        for (topic, fences) in [
+            ("fences.7", "fence"),
+            ("fence.orders", "fence.{topic}"),
+            ("fence.7", "fence.{topic}"),
+            ("orders.fence.eu", "{topic}.fence"),
+            ("orders.3.fence", "{topic}.fence"),
+            ("a.b.3", "{topic}.{topic}"),
+        ] {
+            assert!(fence(topic, fences).is_ok(), "{topic}");
+        }
+    }
+
+    #[test]
+    fn no_message_goes_where_claims_by_a_table_are() {
+        let table = |topic: &str| {
+            let names = [("orders", "one"), (topic, "two")];
+            Destinations::table(names.map(|(topic, name)| (topic.to_owned(), name.to_owned())))
+        };
+        let rejected = by(&table("one.3"), "one.3");
+        assert!(matches!(rejected, Err(Outcome::Rejected(_))), "{rejected:?}");
+        assert!(by(&table("three.3"), "three.3").is_ok());
     }
 
     #[test]

@@ -82,22 +82,27 @@
 //! small message with the header `outbox-epoch` to the subject `{fence}.{partition}`, and only if the
 //! last claim is of an earlier epoch. Each message then says which claim it is sent under, and the
 //! stream takes it only as long as that is the last one. So what a former owner sends once its
-//! successor has claimed the partition is unavailable, and not in the stream; the reason names the later epoch.
+//! successor has claimed the partition is fenced, and not in the stream; the reason names the later epoch.
 //! Nobody waits for a former owner.
 //!
 //! - `fence` is a template like `destination`: `fence=fence.%7Btopic%7D` gives `fence.orders.3`. These subjects
 //!   must be of the same stream as the messages' own, which needs them among its `subjects`. No topic may
-//!   lead there (a message below its own topic's fence is rejected), and consumers need a filter that leaves them
-//!   out: claims have neither id nor topic. [`NatsTail`] shows none.
+//!   lead there: a message below its own topic's fence is rejected, and so is one to where the claims of any
+//!   topic could be, which `fence.orders.3` is for a topic of that name. Consumers need a filter that leaves
+//!   claims out: they have neither id nor topic. [`NatsTail`] shows none.
 //! - Each outbox needs a fence of its own: the partitions of two have the same numbers.
 //! - A stream forgets who has a partition when it drops the claim: `max_age`, `max_msgs` and `max_bytes`
 //!   must keep claims for longer than a relay may stand still, and consumers of a work queue must not take them.
 //!   The relay that has the partition claims it again where it finds its claim gone; until then a
 //!   former one could do so. A stream that keeps what consumers are interested in keeps claims only for one that
-//!   is interested in them: without it, all is unavailable.
+//!   is interested in them: without it, all is unavailable. One that was deleted and made anew knows no claims,
+//!   so that a former owner could have the partition until its present one sends something.
+//! - A claim is one message more of its subject. `discard: new` with `discard_new_per_subject` and
+//!   `max_msgs_per_subject` would refuse the successor's, and all of the partition is unavailable; without
+//!   `discard_new_per_subject` the last one stays, which is enough.
 //! - After a database was restored from a backup its epochs may be lower than those that the stream has
-//!   seen. Then everything is unavailable, until `fence` gets another name, or the claims are purged from
-//!   the stream.
+//!   seen. Then everything is fenced: no attempt counts, the lanes rest, and the messages wait until
+//!   `fence` gets another name, or the claims are purged from the stream.
 //! - The servers must be of version 2.12 or later: before 2.11 they know nothing of it, and before 2.12 a stream with
 //!   replicas takes the id of a message that it refused for one that it has. Each connection is made only to
 //!   such a server. Where the stream's leader is an older one all the same, it refuses what is sent to it.
@@ -118,7 +123,8 @@
 //! | the account may not publish to the subject, or not subscribe to what answers come to | unavailable |
 //! | the subject is full | failed |
 //! | too many requests | throttled |
-//! | a relay with a later epoch has the partition; the fence's subject is in no stream or another, or can't be asked for | unavailable |
+//! | a relay with a later epoch has the partition | fenced |
+//! | the fence's subject is in no stream or another, or can't be asked for | unavailable |
 //! | the stream or the account is full, JetStream is off, any other error that is answered | unavailable |
 //! | no server can be reached, or lets us in | unavailable |
 //! | the connection was lost, or the deadline passed, before the message was handed over | unavailable |

@@ -1,11 +1,13 @@
 //! What an answer of the server means for a message.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::StatusCode;
 use async_nats::jetstream::{ErrorCode, publish::PublishAck, response::Response};
 use outbox_core::{Outcome, Reason};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 /// What an answer says.
 #[derive(Debug, PartialEq)]
@@ -100,9 +102,40 @@ pub(crate) fn denial(error: &str) -> Option<Denial> {
     }
 }
 
+/// Returns when the server has said that we may not publish to the subject. That nothing is said any
+/// more, or more than could be kept in mind, is no denial.
+pub(crate) async fn denied(mut denials: Receiver<Denial>, subject: &str) {
+    loop {
+        match denials.recv().await {
+            Ok(Denial::Publish(denied)) if *denied == *subject => return,
+            Err(RecvError::Closed) => return pending().await,
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use tokio::sync::broadcast;
+
     use super::*;
+
+    #[test]
+    fn only_a_denial_denies() {
+        let publish = |subject: &str| Denial::Publish(subject.into());
+        for (last, is_denied) in
+            [(publish("a"), true), (publish("b"), false), (Denial::Subscribe("a".into()), false)]
+        {
+            let (told, denials) = broadcast::channel(1);
+            // The first is too much to be kept in mind.
+            for denial in [publish("b"), last] {
+                told.send(denial).unwrap();
+            }
+            drop(told);
+            assert_eq!(denied(denials, "a").now_or_never().is_some(), is_denied);
+        }
+    }
 
     fn reply(status: Option<StatusCode>, payload: &str) -> async_nats::Message {
         async_nats::Message {

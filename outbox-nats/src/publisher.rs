@@ -18,7 +18,7 @@ use crate::call::{Call, End};
 use crate::fence::Fence;
 use crate::link::{Link, api};
 use crate::mapping::Outgoing;
-use crate::outcome::{Bar, Denial};
+use crate::outcome::{Bar, denied};
 use crate::rounds::Rounds;
 use crate::{NatsConfig, NatsError};
 
@@ -98,14 +98,10 @@ impl NatsPublisher {
     async fn ask(&self) -> Result<(), Reason> {
         let link = self.link(Duration::MAX).await.map_err(|error| Reason::of(&error))?;
         let question = api(self.config.domain.as_deref(), "INFO");
-        let mut denials = link.denials();
-        let denied = async {
-            let denial = Denial::Publish(question.as_str().into());
-            while denials.recv().await.is_ok_and(|told| told != denial) {}
-        };
+        let denials = link.denials();
         let answer = tokio::select! {
             answer = link.client().request(question.clone(), Bytes::new()) => answer,
-            () = denied => return Ok(()),
+            () = denied(denials, &question) => return Ok(()),
         };
         let answer = answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => Reason::new("no JetStream answers"),

@@ -78,9 +78,7 @@ impl<'a> Rounds<'a> {
             for waiting in out {
                 match &claims[&waiting.fence] {
                     Ok(sequence) => round.extend(self.pass(waiting, *sequence, outcomes)),
-                    Err(reason) => {
-                        outcomes[waiting.index] = Outcome::Unavailable(reason.clone());
-                    }
+                    Err(outcome) => outcomes[waiting.index] = outcome.clone(),
                 }
             }
         }
@@ -107,7 +105,7 @@ impl<'a> Rounds<'a> {
         self.link.gates().of(fence)
     }
 
-    async fn claim(&self, chosen: &HashSet<usize>) -> HashMap<Fence, Result<u64, Reason>> {
+    async fn claim(&self, chosen: &HashSet<usize>) -> HashMap<Fence, Result<u64, Outcome>> {
         let mut fences: HashMap<&Fence, Option<u64>> = HashMap::new();
         for waiting in self.waiting.iter().filter(|waiting| chosen.contains(&waiting.index)) {
             let refused = fences.entry(&waiting.fence).or_default();

@@ -60,6 +60,21 @@ impl Destinations {
             Rule::Template(around) => Some(Cow::Owned(around.join(topic))),
         }
     }
+
+    /// Whether messages of any topic go there.
+    pub fn lead_to(&self, destination: &str) -> bool {
+        let around = match &self.0 {
+            Rule::Table(table) => return table.values().any(|name| name == destination),
+            Rule::Template(around) => around,
+        };
+        let (start, times) = (around[0].len(), around.len() - 1);
+        let rest = destination.len().saturating_sub(around.iter().map(String::len).sum());
+        // Each `{topic}` stands for as much of the rest, and the first says for what.
+        let topic = destination.get(start..start + rest.checked_div(times).unwrap_or_default());
+        topic.is_some_and(|topic| {
+            topic.is_empty() == (times == 0) && around.join(topic) == destination
+        })
+    }
 }
 
 impl Default for Destinations {
@@ -109,6 +124,32 @@ mod tests {
         for bad in ["", "{key}", "a{", "{topic}}"] {
             assert_eq!(bad.parse::<Destinations>(), Err(InvalidDestinations), "{bad}");
         }
+    }
+
+    #[test]
+    fn where_topics_lead() {
+        for (destinations, leads, does_not) in [
+            ("{topic}", &["orders", "é"][..], &[""][..]),
+            (
+                "prod.{topic}",
+                &["prod.orders", "prod.prod."],
+                &["prod.", "orders", "prod", "test.orders"],
+            ),
+            ("{topic}.fence", &["orders.fence"], &[".fence", "fence", "orders.fences"]),
+            (
+                "{topic}-{topic}.fifo",
+                &["a-a.fifo", "a-a-a-a.fifo"],
+                &["a-b.fifo", "a-aa.fifo", "-.fifo"],
+            ),
+            ("a{topic}{topic}", &["aéé"], &["a", "aa", "aé", "aaé"]),
+            ("events", &["events"], &["", "event", "events.", "eventz"]),
+        ] {
+            let destinations: Destinations = destinations.parse().unwrap();
+            assert!(leads.iter().all(|name| destinations.lead_to(name)), "{destinations:?}");
+            assert!(!does_not.iter().any(|name| destinations.lead_to(name)), "{destinations:?}");
+        }
+        let table = Destinations::table([("orders".to_owned(), "shop".to_owned())]);
+        assert!(table.lead_to("shop") && !table.lead_to("orders"));
     }
 
     #[test]

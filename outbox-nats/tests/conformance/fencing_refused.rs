@@ -6,7 +6,7 @@ use outbox_nats::{NatsConfig, NatsPublisher};
 use outbox_testkit::servers::{nats, nats_newest};
 
 use crate::consumer::Stream;
-use crate::publishing::{connect, fenced, is_unavailable, message, publish_as};
+use crate::publishing::{connect, fenced, is_fenced, is_unavailable, message, publish_as};
 
 async fn is_refused(config: NatsConfig, topic: &str, says: &str) {
     let publisher = connect(config).await;
@@ -58,6 +58,35 @@ async fn claims_need_a_stream_that_keeps_them() {
     let config = stream::Config { retention, ..<_>::default() };
     let stream = Stream::create_as(&server.url(), config).await;
     is_refused(fenced(&stream), &stream.subject, "and be kept there").await;
+}
+
+/// The claim of a successor is a message more of its subject.
+#[tokio::test]
+async fn claims_need_a_stream_that_takes_another() {
+    let server = nats_newest("").await;
+    for discard_new_per_subject in [true, false] {
+        let (discard, max_messages_per_subject) = (stream::DiscardPolicy::New, 1);
+        let config = stream::Config {
+            discard,
+            max_messages_per_subject,
+            discard_new_per_subject,
+            ..<_>::default()
+        };
+        let stream = Stream::create_as(&server.url(), config).await;
+        let config = with(&stream, &format!("{}.fence", stream.subject));
+        let publisher = connect(config.clone()).await;
+        let send = |part: &str| [message(&format!("{}.{part}", stream.subject))];
+        assert_eq!(publish_as(&publisher, 1, &send("a")).await, [Outcome::Delivered]);
+        let outcomes = publish_as(&connect(config).await, 2, &send("b")).await;
+        if discard_new_per_subject {
+            let says =
+                "the stream refuses the claim on the partition: maximum messages per subject";
+            assert!(is_unavailable(&outcomes[0], says), "{outcomes:?}");
+        } else {
+            assert_eq!(outcomes, [Outcome::Delivered]);
+            assert!(is_fenced(&publish_as(&publisher, 1, &send("c")).await[0], 2));
+        }
+    }
 }
 
 /// Seen to be delivered when it counted as a claim of an epoch long ago, and a message to the subject

@@ -75,3 +75,9 @@ pub(crate) fn reason(outcome: &Outcome) -> &str {
 pub(crate) fn is_unavailable(outcome: &Outcome, says: &str) -> bool {
     matches!(outcome, Outcome::Unavailable(reason) if reason.as_str().contains(says))
 }
+
+/// What a former owner is told, by the epoch of who has the partition.
+pub(crate) fn is_fenced(outcome: &Outcome, by: i64) -> bool {
+    let says = format!("a relay with the later epoch {by} has the partition");
+    matches!(outcome, Outcome::Fenced(reason) if reason.as_str().contains(&says))
+}

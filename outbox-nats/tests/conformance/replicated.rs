@@ -5,7 +5,7 @@ use outbox_core::Outcome;
 use outbox_testkit::servers::{Server, free_ports, nats_newest};
 
 use crate::consumer::Stream;
-use crate::publishing::{connect, fenced, ids, is_unavailable, keyed, message, publish_as};
+use crate::publishing::{connect, fenced, ids, is_fenced, keyed, message, publish_as};
 
 /// Three servers.
 async fn cluster() -> (Vec<Server>, Stream) {
@@ -35,7 +35,7 @@ async fn a_stream_with_replicas_is_fenced() {
     let [after, late] = [(); 2].map(|()| [message(&stream.subject)]);
     assert_eq!(publish_as(&successor, 2, &after).await, [Outcome::Delivered]);
     let refused = publish_as(&former, 1, &late).await;
-    assert!(is_unavailable(&refused[0], "later epoch 2"), "{refused:?}");
+    assert!(is_fenced(&refused[0], 2), "{refused:?}");
     assert_eq!(publish_as(&successor, 2, &late).await, [Outcome::Delivered]);
     let arrived = stream.arrived().await;
     assert_eq!(arrived.len(), 202);
