@@ -241,6 +241,7 @@ mod tests {
             Answer::Of(Outcome::Failed(_)) => "failed",
             Answer::Of(Outcome::Rejected(_)) => "rejected",
             Answer::Of(Outcome::Throttled(_)) => "throttled",
+            Answer::Of(Outcome::Fenced(_)) => "fenced",
             Answer::Of(Outcome::Unavailable(_)) => "unavailable",
             Answer::Of(Outcome::Unknown) => "unknown",
             Answer::Refused(_) => "refused",

@@ -20,6 +20,7 @@ pub(crate) fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "failed",
         Outcome::Rejected(_) => "rejected",
         Outcome::Throttled(_) => "throttled",
+        Outcome::Fenced(_) => "fenced",
         Outcome::Unavailable(_) => "unavailable",
         Outcome::Unknown => "unknown",
     }

@@ -84,6 +84,7 @@ async fn a_request_that_is_given_up_is_cut_off_under_tls() {
 /// runtime stands still from the end of the publish on. Seen to fail where it is left to that task:
 /// the three arrive, as the system has taken all of their request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the runtime is our own, and has several threads")]
 async fn a_request_that_is_given_up_is_cut_off_at_once() {
     let queue = queue().await;
     let proxy = Proxy::start(address(&config())).unwrap();

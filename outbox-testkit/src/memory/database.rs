@@ -214,6 +214,12 @@ impl Database {
         self.last_seq = seq.0;
     }
 
+    /// The last place of a message in a parked lane.
+    pub fn parked_up_to(&self) -> Seq {
+        let parked = self.dead.iter().filter(|dead| dead.behind.is_some());
+        parked.map(|dead| dead.seq).max().unwrap_or(Seq::START)
+    }
+
     /// Open transactions of writers.
     pub fn open_transactions(&self) -> usize {
         self.writers.len()

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use outbox_core::{DeadChange, DeadFilter, Seq, Visibility};
+use outbox_core::{DeadChange, DeadFilter, Visibility};
 
 use super::queue::Happening;
 use super::tally::FaultKind;
@@ -175,12 +175,14 @@ impl World {
     }
 
     /// A restored database gives places out again. What was in it then is in it now, as this
-    /// happens only when nothing is pending; and every connection breaks.
+    /// happens only when nothing is pending; and every connection breaks. Before the places of parked
+    /// lanes it doesn't begin: with the dead letters the numbers came back that had been given out
+    /// before them.
     fn rewind(&mut self) {
         if self.database.backlog() == 0 && self.database.open_transactions() == 0 {
             self.struck(FaultKind::Rewinds, self.in_flight());
             self.disturbances += 1;
-            self.database.rewind(Seq::START);
+            self.database.rewind(self.database.parked_up_to());
             self.break_connections();
         }
     }
