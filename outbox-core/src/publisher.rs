@@ -85,7 +85,7 @@ pub enum Outcome {
     Throttled(Duration),
     /// The broker, not the message: no attempt counts, and the destination rests.
     Unavailable(Reason),
-    /// The broker has seen a later epoch of its partition, and doesn't have it: no attempt counts, and
+    /// Another has claimed its partition at the broker, which doesn't have it: no attempt counts, and
     /// its lane rests. Who sends it has lost the partition, or its database has lost epochs.
     Fenced(Reason),
     /// No answer in time. The broker may have it.

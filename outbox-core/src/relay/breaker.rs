@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::command::DestinationSpec;
+use super::command::{BatchId, DestinationSpec};
 use super::config::Backoff;
 use super::lanes::LaneId;
 
@@ -22,6 +22,8 @@ pub(super) struct DestinationState {
     suspects_were_last: bool,
     /// Messages delivered so far.
     pub(super) delivered: u64,
+    /// The last started of the batches of which it has delivered something.
+    pub(super) proven: Option<BatchId>,
     pub(super) breaker: Breaker,
     pub(super) throttled_until: Duration,
 }
@@ -51,6 +53,7 @@ impl DestinationState {
             suspects_fly: false,
             suspects_were_last: false,
             delivered: 0,
+            proven: None,
             breaker: Breaker::Closed,
             throttled_until: Duration::ZERO,
         }
@@ -109,10 +112,13 @@ impl DestinationState {
     }
 
     /// A batch has landed that came from there.
-    pub(super) fn landed(&mut self, line: Line, delivered: u64) {
+    pub(super) fn landed(&mut self, batch: BatchId, line: Line, delivered: u64) {
         self.flying -= 1;
         self.suspects_fly &= line == Line::Ready;
         self.delivered += delivered;
+        if delivered > 0 {
+            self.proven = self.proven.max(Some(batch));
+        }
     }
 
     /// A batch starts; when the breaker is open, it is the probe.

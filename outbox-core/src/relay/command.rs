@@ -178,7 +178,7 @@ pub enum Event {
     BreakerClosed(Destination),
     /// A destination asked to wait.
     Throttled(Destination, Duration),
-    /// A destination has seen a later epoch of some partition, and refuses what this relay sends.
+    /// At a destination another has claimed some partition, and what this relay sends is refused.
     Fenced(Destination, Reason),
     /// The store failed; what was read is read anew.
     StoreFailed(StoreCall, StoreFailure),

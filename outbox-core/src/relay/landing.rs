@@ -36,7 +36,7 @@ impl Machine {
         outcomes.resize(flight.entries.len(), Outcome::Unknown);
         let index = flight.destination.0 as usize;
         let delivered = outcomes.iter().filter(|o| **o == Outcome::Delivered).count();
-        self.destinations[index].landed(flight.line, delivered as u64);
+        self.destinations[index].landed(id, flight.line, delivered as u64);
         self.tell(Event::Published {
             destination: flight.destination,
             delivered,
@@ -144,7 +144,8 @@ impl Machine {
         outcome: Outcome,
         news: &mut News,
     ) -> Judgement {
-        let total = self.destinations[flight.destination.0 as usize].delivered;
+        let state = &self.destinations[flight.destination.0 as usize];
+        let (total, proven) = (state.delivered, state.proven);
         let down = match outcome {
             Outcome::Failed(reason) => {
                 news.answered = true;
@@ -176,7 +177,7 @@ impl Machine {
         let entry = self.window.get_mut(id);
         entry.batch_cap = (flight.entries.len() / 2).max(1);
         let alone = flight.entries.len() == 1;
-        if alone && entry.fails_alone(total) {
+        if alone && entry.fails_alone(BatchId(self.next_batch), proven) {
             return Judgement::Attempt(down);
         }
         if total > flight.delivered_before {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use slab::Slab;
 use uuid::Uuid;
 
-use super::command::Destination;
+use super::command::{BatchId, Destination};
 use super::lanes::LaneId;
 use crate::{Message, Partition, RowRef, Seq};
 
@@ -28,8 +28,8 @@ pub(super) struct Entry {
     pub(super) batch_cap: usize,
     /// How often it found the broker unavailable while others passed.
     pub(super) passed_over: u32,
-    /// How many messages its destination had taken when this one, alone, last found it unavailable.
-    alone_at: Option<u64>,
+    /// The first batch that could start after this one, alone, last found its destination unavailable.
+    alone_until: Option<BatchId>,
     /// How often others have passed between two of its failures alone.
     passed_by: u8,
     pub(super) told_stuck: bool,
@@ -59,17 +59,18 @@ impl Entry {
             state: EntryState::Queued,
             batch_cap: usize::MAX,
             passed_over: 0,
-            alone_at: None,
+            alone_until: None,
             passed_by: 0,
             told_stuck: false,
             follows: false,
         }
     }
 
-    /// Alone it found its destination unavailable, which has taken `total` messages so far.
-    /// Returns whether the fault is its own.
-    pub(super) fn fails_alone(&mut self, total: u64) -> bool {
-        let passed = self.alone_at.replace(total).is_some_and(|before| total > before);
+    /// Alone it found its destination unavailable, which has taken messages of the batch `proven`. A
+    /// batch that was on the way when this one failed last proves nothing: it may have been taken
+    /// before. Returns whether the fault is its own.
+    pub(super) fn fails_alone(&mut self, next: BatchId, proven: Option<BatchId>) -> bool {
+        let passed = self.alone_until.replace(next).is_some_and(|next| proven >= Some(next));
         self.passed_by += u8::from(passed);
         self.passed_by >= PASSED_BY
     }

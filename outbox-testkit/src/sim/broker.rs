@@ -33,6 +33,10 @@ pub(super) struct Nature {
     breaking: bool,
     /// Outcomes that may count as an attempt.
     pub(super) counted: u32,
+    /// Outages that it met alone.
+    pub(super) outages_met: u32,
+    /// The last of them.
+    last_outage: u32,
     pub(super) was_rejected: bool,
 }
 
@@ -45,6 +49,8 @@ impl Nature {
             rejected: false,
             breaking: false,
             counted: 0,
+            outages_met: 0,
+            last_outage: 0,
             was_rejected: false,
         }
     }
@@ -52,9 +58,15 @@ impl Nature {
     /// It was put back after it had died, perhaps because its cause was mended.
     pub(super) fn redriven(&mut self, cured: bool) {
         if cured {
-            let Self { counted, was_rejected, .. } = *self;
-            *self = Self { counted, was_rejected, ..Self::harmless(self.partition) };
+            let (failures_left, rejected, breaking) = (0, false, false);
+            *self = Self { failures_left, rejected, breaking, ..*self };
         }
+    }
+
+    /// It was alone when the broker was out of reach.
+    fn meets(&mut self, outage: u32) {
+        self.outages_met += u32::from(self.last_outage != outage);
+        self.last_outage = outage;
     }
 }
 
@@ -219,6 +231,9 @@ impl World {
                 _ => false,
             };
             nature.counted += u32::from(counts);
+            if matches!(outcome, Outcome::Unavailable(_)) && sending.messages.len() == 1 {
+                nature.meets(self.outages);
+            }
             self.tally.unknown_outcomes += u64::from(*outcome == Outcome::Unknown);
             let size = sending.messages.len();
             self.relays[relay].watch.returned(message.id(), outcome, size);
@@ -236,6 +251,7 @@ impl World {
 
     /// The connections of a relay break: acknowledgements that were under way are lost.
     fn reset_broker(&mut self, relay: usize) {
+        self.outages += 1;
         let mut batches: Vec<BatchId> = self.relays[relay].sending.keys().copied().collect();
         batches.sort_unstable();
         let mut lost = 0;

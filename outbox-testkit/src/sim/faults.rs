@@ -140,6 +140,7 @@ impl World {
             Fault::BrokerDown(length) => {
                 self.struck(FaultKind::BrokerOutages, self.in_flight());
                 self.broker_down = true;
+                self.outages += 1;
                 self.queue.push(self.now + length, Happening::Fault(Fault::BrokerUp));
             }
             Fault::BrokerUp => self.broker_down = false,

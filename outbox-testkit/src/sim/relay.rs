@@ -43,6 +43,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
+    pub(super) fn goes_on_as(&self, id: RelayId) -> bool {
+        self.machine.is_some() && self.id == Some(id)
+    }
+
     /// Whether something is being published or settled.
     pub(super) fn in_flight(&self) -> bool {
         !self.sending.is_empty() || self.calling[slot(StoreCall::Settle)]
@@ -207,7 +211,7 @@ impl World {
                 let stopped = waits && state.sending.is_empty() && state.watch.is_well();
                 self.tally.self_stops += u64::from(stopped);
             }
-            Event::Lost(_) | Event::StoreFailed(..) => self.disturbances += 1,
+            Event::StoreFailed(..) => self.disturbances += 1,
             _ => {}
         }
     }

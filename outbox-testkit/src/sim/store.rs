@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use outbox_core::relay::{Input, StoreCall, StoreFailure};
-use outbox_core::{FetchRequest, LeaseRequest, Page, RereadRequest, SettleRequest, StoreErrorKind};
+use outbox_core::{
+    FetchRequest, LeaseReport, LeaseRequest, Page, RelayId, RereadRequest, SettleRequest,
+    StoreErrorKind,
+};
 
 use super::queue::{Happening, slot};
 use super::tally::FaultKind;
 use super::watch::Watch;
 use super::world::World;
+use crate::memory::Database;
 
 /// In schedules with short looks they return one row in so many that they might: with a few dozen
 /// messages no look is ever as long as a relay asks for.
@@ -132,7 +136,7 @@ impl World {
             return;
         }
         let input = match call {
-            Call::Lease(request) => Input::Leased(Ok(self.database.lease(now, request))),
+            Call::Lease(request) => Input::Leased(Ok(self.lease(now, request))),
             Call::Fetch(request) => Input::Fetched(Ok(self.fetch(now, request))),
             Call::Reread(request) => Input::Reread(Ok(self.database.reread(now, request))),
             Call::Settle(request) => {
@@ -150,6 +154,22 @@ impl World {
         if answered {
             self.answer(relay, run, self.now, input);
         }
+    }
+
+    /// What a relay that goes on has published of a partition without settling it is read again by who
+    /// takes it over. It need not tell: if it was about to hand it back, it may take it for that.
+    fn lease(&mut self, now: Duration, request: &LeaseRequest) -> LeaseReport {
+        let owners = |database: &Database| -> Vec<Option<RelayId>> {
+            request.take.iter().map(|partition| database.owner(*partition)).collect()
+        };
+        let before = owners(&self.database);
+        let report = self.database.lease(now, request);
+        let former = before.into_iter().zip(owners(&self.database)).filter(|(was, is)| was != is);
+        for former in former.filter_map(|(was, _)| was) {
+            self.disturbances +=
+                u64::from(self.relays.iter().any(|relay| relay.goes_on_as(former)));
+        }
+        report
     }
 
     fn fetch(&self, now: Duration, request: &FetchRequest) -> Page {

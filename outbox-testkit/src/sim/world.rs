@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) topics: Vec<Arc<str>>,
     pub(super) defective: HashSet<Uuid>,
     pub(super) tally: Tally,
+    /// How often the broker went away, or a connection to it.
+    pub(super) outages: u32,
     /// Crashes, pauses, lost leases and failed calls: each may repeat what was in flight.
     pub(super) disturbances: u64,
     /// Publishes that arrived though the relay doesn't know.
@@ -78,6 +80,7 @@ impl World {
             topics: (0..scenario.destinations).map(|n| n.to_string().into()).collect(),
             defective: HashSet::new(),
             tally: Tally::of(&scenario),
+            outages: 0,
             disturbances: 0,
             unknown: 0,
             database_epoch: DATABASE_EPOCH,
@@ -201,11 +204,14 @@ impl World {
     }
 
     /// A message may be given up because it was rejected, or after as many failures as allowed;
-    /// never because of an outage.
+    /// never because of an outage. One that meets three outages alone, while others pass between
+    /// them, can't be told from one that breaks connections: these three count as a failure.
     fn judge_deaths(&mut self) {
         let allowed = self.scenario.config.retry.max_attempts;
         for id in self.database.died().to_vec() {
-            let failed_often = |nature: &Nature| nature.was_rejected || nature.counted >= allowed;
+            let failed_often = |nature: &Nature| {
+                nature.was_rejected || nature.counted + nature.outages_met / 3 >= allowed
+            };
             let justified = self.natures.get(&id).is_some_and(failed_often);
             if self.defective.contains(&id) {
                 self.tally.unreadable += 1;
