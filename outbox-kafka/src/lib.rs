@@ -101,7 +101,7 @@
 //! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
 //! | nothing: with a fence, a relay with a later epoch has the partition | fenced |
 //! | nothing: with a fence, and there are no epochs | unavailable |
-//! | fenced while it writes, with a fence: another producer has taken over | the same call goes on, or finds that it is refused; unavailable if there is no time for that |
+//! | fenced while it writes, with a fence: another producer has taken over | the same call goes on, or finds that it is refused; fenced, too, if there is no time for that |
 //! | fenced while it commits, with a fence | unknown: librdkafka may have tried the commit before, with success, and doesn't say so |
 //! | nothing: the local queue is full, or all producers are busy until the deadline | throttled, for no time |
 //! | quota exceeded | throttled |

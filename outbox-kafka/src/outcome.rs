@@ -67,11 +67,13 @@ pub(crate) fn not_accepted(code: Code) -> Outcome {
 
 /// What becomes of messages for which there is no producer.
 ///
-/// A former owner's say nothing of the broker, which delivers for others at the same time: an
-/// attempt of theirs would count in the end if they were unavailable.
+/// What a fence refuses says nothing of the broker, which delivers for others at the same time: an
+/// attempt would count in the end if it were unavailable.
 pub(crate) fn of_error(error: &KafkaError) -> Outcome {
     match error {
-        KafkaError::Overtaken { .. } => Outcome::Fenced(Reason::of(error)),
+        KafkaError::Overtaken { .. } | KafkaError::Contested { .. } => {
+            Outcome::Fenced(Reason::of(error))
+        }
         _ => Outcome::Unavailable(Reason::of(error)),
     }
 }
@@ -165,6 +167,18 @@ mod tests {
             Outcome::Fenced(_) => "fenced",
             Outcome::Unknown => "unknown",
         }
+    }
+
+    /// Seen to fail for the second, which counted attempts while the broker delivered for others.
+    #[test]
+    fn what_a_fence_refuses_is_no_outage() {
+        for error in [
+            KafkaError::Overtaken { partition: 1, epoch: 2 },
+            KafkaError::Contested { partition: 1 },
+        ] {
+            assert_eq!(kind(&of_error(&error)), "fenced", "{error}");
+        }
+        assert_eq!(kind(&of_error(&KafkaError::Closed)), "unavailable");
     }
 
     #[test]
