@@ -24,10 +24,14 @@ pub(super) struct BrokerBed {
 impl BrokerBed {
     pub(super) async fn start(kind: BrokerKind, relays: usize) -> Result<Self> {
         let (server, proxies) = match kind {
-            BrokerKind::Kafka | BrokerKind::KafkaTransactional => kafka(relays).await?,
+            BrokerKind::Kafka | BrokerKind::KafkaTransactional | BrokerKind::KafkaFenced => {
+                kafka(relays).await?
+            }
             _ => {
                 let server = match kind {
                     BrokerKind::Nats => servers::nats("").await,
+                    // Fences want a later one than distributions have.
+                    BrokerKind::NatsFenced => servers::nats_newest("").await,
                     BrokerKind::Rabbitmq => servers::rabbitmq("", "").await,
                     BrokerKind::Redis => servers::redis(&[]).await,
                     _ => servers::sqs().await,
@@ -39,10 +43,10 @@ impl BrokerBed {
         };
         let (url, address) = (server.url(), server.address());
         let consumer: Box<dyn Consumer> = match kind {
-            BrokerKind::Kafka | BrokerKind::KafkaTransactional => {
+            BrokerKind::Kafka | BrokerKind::KafkaTransactional | BrokerKind::KafkaFenced => {
                 Box::new(consumers::Kafka(address))
             }
-            BrokerKind::Nats => Box::new(consumers::Nats(url)),
+            BrokerKind::Nats | BrokerKind::NatsFenced => Box::new(consumers::Nats(url)),
             BrokerKind::Rabbitmq => Box::new(consumers::RabbitMq(url)),
             BrokerKind::Redis => Box::new(consumers::Redis(url)),
             BrokerKind::Sqs => Box::new(consumers::Sqs::at(address)),
@@ -59,6 +63,10 @@ impl BrokerBed {
             BrokerKind::KafkaTransactional => format!(
                 "{url}?topic_wait_ms=500&transactional_id=relay-{relay}&transaction_timeout_ms=10000"
             ),
+            BrokerKind::KafkaFenced => format!(
+                "{url}?topic_wait_ms=500&fence=chaos-fence&create_topics=true&transaction_timeout_ms=10000"
+            ),
+            BrokerKind::NatsFenced => format!("{url}?fence={{topic}}.fence"),
             _ => url,
         }
     }
@@ -91,7 +99,11 @@ impl BrokerBed {
             BrokerKind::KafkaTransactional => {
                 format!("Kafka {}, transactions", installed_version("kafka"))
             }
+            BrokerKind::KafkaFenced => format!("Kafka {}, a fence", installed_version("kafka")),
             BrokerKind::Nats => read("nats-server", &["--version"])?,
+            BrokerKind::NatsFenced => {
+                format!("nats-server {}, a fence", installed_version("nats-newest"))
+            }
             BrokerKind::Rabbitmq => {
                 let package = ["--show", "--showformat=RabbitMQ ${Version}", "rabbitmq-server"];
                 read("dpkg-query", &package)?
@@ -106,10 +118,10 @@ impl BrokerBed {
 
     pub(super) fn durability(&self) -> &'static str {
         match self.kind {
-            BrokerKind::Kafka | BrokerKind::KafkaTransactional => {
+            BrokerKind::Kafka | BrokerKind::KafkaTransactional | BrokerKind::KafkaFenced => {
                 "one replica, acks=all, flushed by the system: survives a process, not a machine"
             }
-            BrokerKind::Nats => {
+            BrokerKind::Nats | BrokerKind::NatsFenced => {
                 "a stream in files with one replica, synced every 2 min: survives a process"
             }
             BrokerKind::Rabbitmq => "quorum queues with one member; stopped in order, not killed",

@@ -28,7 +28,9 @@ pub(crate) enum StoreKind {
 pub(crate) enum BrokerKind {
     Kafka,
     KafkaTransactional,
+    KafkaFenced,
     Nats,
+    NatsFenced,
     Rabbitmq,
     Redis,
     Sqs,
