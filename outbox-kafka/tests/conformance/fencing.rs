@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outbox_core::{Epoch, FencingToken, Message, Ordering, Outcome, Partition, Publisher};
+use outbox_core::{Epoch, Message, Ordering, Outcome, Partition, Publisher};
 use outbox_kafka::{KafkaConfig, KafkaError, KafkaPublisher};
+use outbox_testkit::suite::publisher::tokens;
 use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -19,15 +20,6 @@ use crate::broker::{PATIENCE, new_topic, servers, shared};
 use crate::consumer;
 use crate::publishing::{batch, connect, ids, message, messages, publish};
 
-/// The tokens of a relay that holds all of 16 partitions.
-fn tokens(sent: &[Arc<Message>], epoch: i64) -> Vec<FencingToken> {
-    let token = |message: &Arc<Message>| FencingToken {
-        partition: Partition::of_message(message, 16),
-        epoch: Epoch(epoch),
-    };
-    sent.iter().map(token).collect()
-}
-
 pub(crate) async fn publish_under(
     publisher: &KafkaPublisher,
     epoch: i64,
@@ -37,7 +29,7 @@ pub(crate) async fn publish_under(
     let sent = batch(messages);
     let mut outcomes = vec![Outcome::Unknown; sent.len()];
     let by = Instant::now() + patience;
-    publisher.publish_fenced(&sent, &tokens(&sent, epoch), by, &mut outcomes).await;
+    publisher.publish_fenced(&sent, &tokens(&sent, Epoch(epoch)), by, &mut outcomes).await;
     outcomes
 }
 

@@ -19,6 +19,7 @@ mod tail;
 mod topics;
 mod transactions;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,22 +29,56 @@ use outbox_testkit::suite::publisher::PublisherHarness;
 use tokio::sync::OnceCell;
 
 /// A topic of three partitions on the shared broker, and one that can refuse what it gets.
-struct Kafka {
+struct Kafka<W> {
     url: String,
     topic: String,
     other: OnceCell<String>,
+    /// The topic of the fence, if there is one.
+    fence: Option<String>,
+    writing: PhantomData<W>,
+}
+
+/// How it is published to.
+trait Writing: Send + Sync + 'static {
+    /// `FENCE` stands for the name of a fence.
+    const OPTIONS: &str;
+}
+
+struct Plainly;
+
+impl Writing for Plainly {
+    const OPTIONS: &str = "";
+}
+
+struct Transactional;
+
+impl Writing for Transactional {
+    const OPTIONS: &str = "?transactional_id=outbox-test";
+}
+
+struct Fenced;
+
+impl Writing for Fenced {
+    const OPTIONS: &str = "?fence=FENCE";
 }
 
 #[async_trait]
-impl PublisherHarness for Kafka {
+impl<W: Writing> PublisherHarness for Kafka<W> {
     async fn open() -> Self {
         let url = broker::shared();
-        let topic = broker::new_topic(&broker::servers(&url), &[]).await;
-        Self { url, topic, other: OnceCell::new() }
+        let servers = broker::servers(&url);
+        let topic = broker::new_topic(&servers, &[]).await;
+        let fence = if W::OPTIONS.contains("FENCE") {
+            Some(broker::new_topic(&servers, &[]).await)
+        } else {
+            None
+        };
+        Self { url, topic, other: OnceCell::new(), fence, writing: PhantomData }
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
-        let config: KafkaConfig = self.url.parse().unwrap();
+        let options = W::OPTIONS.replace("FENCE", self.fence.as_deref().unwrap_or_default());
+        let config: KafkaConfig = format!("{}{options}", self.url).parse().unwrap();
         Arc::new(KafkaPublisher::connect(config).await.unwrap())
     }
 
@@ -83,8 +118,8 @@ impl PublisherHarness for Kafka {
     async fn close(self: Box<Self>) {
         let servers = broker::servers(&self.url);
         broker::delete_topic(&servers, &self.topic).await;
-        if let Some(other) = self.other.get() {
-            broker::delete_topic(&servers, other).await;
+        for topic in self.other.get().into_iter().chain(&self.fence) {
+            broker::delete_topic(&servers, topic).await;
         }
     }
 }
@@ -92,101 +127,17 @@ impl PublisherHarness for Kafka {
 /// The option of a topic that says how many bytes a request may have for a partition.
 const MOST: &str = "max.message.bytes";
 
-/// The same with one transaction per batch.
-struct Transactional(Kafka);
-
-#[async_trait]
-impl PublisherHarness for Transactional {
-    async fn open() -> Self {
-        Self(Kafka::open().await)
-    }
-
-    async fn publisher(&self) -> Arc<dyn Publisher> {
-        let url = format!("{}?transactional_id=outbox-test", self.0.url);
-        Arc::new(KafkaPublisher::connect(url.parse().unwrap()).await.unwrap())
-    }
-
-    fn topic(&self) -> String {
-        self.0.topic()
-    }
-
-    async fn arrived(&self) -> Vec<Message> {
-        self.0.arrived().await
-    }
-
-    async fn refuse(&self) -> Option<String> {
-        self.0.refuse().await
-    }
-
-    async fn accept(&self) {
-        self.0.accept().await;
-    }
-
-    fn too_large(&self) -> Option<usize> {
-        self.0.too_large()
-    }
-
-    async fn close(self: Box<Self>) {
-        Box::new(self.0).close().await;
-    }
-}
-
-/// The same with a fence.
-struct Fenced {
-    kafka: Kafka,
-    fence: String,
-}
-
-#[async_trait]
-impl PublisherHarness for Fenced {
-    async fn open() -> Self {
-        let kafka = Kafka::open().await;
-        let fence = broker::new_topic(&broker::servers(&kafka.url), &[]).await;
-        Self { kafka, fence }
-    }
-
-    async fn publisher(&self) -> Arc<dyn Publisher> {
-        let url = format!("{}?fence={}", self.kafka.url, self.fence);
-        Arc::new(KafkaPublisher::connect(url.parse().unwrap()).await.unwrap())
-    }
-
-    fn topic(&self) -> String {
-        self.kafka.topic()
-    }
-
-    async fn arrived(&self) -> Vec<Message> {
-        self.kafka.arrived().await
-    }
-
-    async fn refuse(&self) -> Option<String> {
-        self.kafka.refuse().await
-    }
-
-    async fn accept(&self) {
-        self.kafka.accept().await;
-    }
-
-    fn too_large(&self) -> Option<usize> {
-        self.kafka.too_large()
-    }
-
-    async fn close(self: Box<Self>) {
-        broker::delete_topic(&broker::servers(&self.kafka.url), &self.fence).await;
-        Box::new(self.kafka).close().await;
-    }
-}
-
 mod suite {
     use super::*;
-    outbox_testkit::publisher_suite!(Kafka);
+    outbox_testkit::publisher_suite!(Kafka<Plainly>);
 }
 
 mod transactional_suite {
     use super::*;
-    outbox_testkit::publisher_suite!(Transactional);
+    outbox_testkit::publisher_suite!(Kafka<Transactional>);
 }
 
 mod fenced_suite {
     use super::*;
-    outbox_testkit::publisher_suite!(Fenced);
+    outbox_testkit::publisher_suite!(Kafka<Fenced>);
 }

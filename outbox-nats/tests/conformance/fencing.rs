@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::stream;
 use outbox_core::broker::Tail;
 use outbox_core::{Outcome, Publisher};
-use outbox_nats::{NatsConfig, NatsTail};
+use outbox_nats::{NatsConfig, NatsPublisher, NatsTail};
 use outbox_testkit::faults::Proxy;
-use outbox_testkit::servers::nats_newest;
+use outbox_testkit::servers::{Server, nats_newest};
 
 use crate::consumer::Stream;
 use crate::publishing::{
@@ -162,14 +162,20 @@ async fn a_database_that_was_restored_needs_another_fence() {
     assert_eq!(publish_as(&publisher, 2, &[message(&stream.subject)]).await, [Outcome::Delivered]);
 }
 
-#[tokio::test]
-async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
+/// A server, a stream, and a publisher that has sent one message to it, and so claimed the partition.
+async fn through_proxy() -> (Server, Stream, Proxy, NatsPublisher) {
     let server = nats_newest("").await;
     let stream = Stream::create(&server.url()).await;
     let proxy = Proxy::start(server.address()).unwrap();
     let config = NatsConfig::new([proxy.address().to_string()]);
     let publisher = connect(NatsConfig { fence: fenced(&stream).fence, ..config }).await;
     publish_as(&publisher, 1, &[message(&stream.subject)]).await;
+    (server, stream, proxy, publisher)
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
+    let (_server, stream, proxy, publisher) = through_proxy().await;
     let held = proxy.hold();
     let batch = keyed(&stream.subject, 0..10);
     let cutting = async {
@@ -189,12 +195,7 @@ async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
 /// it was there, when its first outcome stood until it had another.
 #[tokio::test]
 async fn what_is_sent_again_under_another_claim_is_unknown_until_it_is_answered() {
-    let server = nats_newest("").await;
-    let stream = Stream::create(&server.url()).await;
-    let proxy = Proxy::start(server.address()).unwrap();
-    let config = NatsConfig::new([proxy.address().to_string()]);
-    let publisher = connect(NatsConfig { fence: fenced(&stream).fence, ..config }).await;
-    publish_as(&publisher, 1, &[message(&stream.subject)]).await;
+    let (_server, stream, proxy, publisher) = through_proxy().await;
     remove_claims(&stream).await;
     // The next claim is the third message of the stream, and the cut comes when it is referred to.
     proxy.cut_at(b"-Sequence: 3\r\n");

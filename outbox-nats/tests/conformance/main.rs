@@ -4,7 +4,6 @@
 #![allow(clippy::duplicate_mod, reason = "the same tests run on both versions")]
 
 mod consumer;
-mod fenced;
 mod fencing;
 mod fencing_refused;
 mod newest;
@@ -24,16 +23,17 @@ use outbox_testkit::suite::publisher::PublisherHarness;
 use tokio::sync::OnceCell;
 
 use consumer::Stream;
+use publishing::fenced;
 
 /// A stream of its own on one of the shared servers, and one that can refuse what it gets.
-struct OnShared<const NEWEST: bool> {
+struct OnShared<const NEWEST: bool, const FENCED: bool = false> {
     url: String,
     stream: Stream,
     other: OnceCell<Stream>,
 }
 
 #[async_trait]
-impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
+impl<const NEWEST: bool, const FENCED: bool> PublisherHarness for OnShared<NEWEST, FENCED> {
     async fn open() -> Self {
         let variable = if NEWEST { "OUTBOX_TEST_NATS_NEWEST" } else { "OUTBOX_TEST_NATS" };
         let url = shared(variable);
@@ -42,7 +42,8 @@ impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
     }
 
     async fn publisher(&self) -> Arc<dyn Publisher> {
-        Arc::new(NatsPublisher::connect(self.stream.config()).await.unwrap())
+        let config = if FENCED { fenced(&self.stream) } else { self.stream.config() };
+        Arc::new(NatsPublisher::connect(config).await.unwrap())
     }
 
     fn topic(&self) -> String {
@@ -79,4 +80,9 @@ impl<const NEWEST: bool> PublisherHarness for OnShared<NEWEST> {
             other.delete().await;
         }
     }
+}
+
+mod fenced_suite {
+    use super::*;
+    outbox_testkit::publisher_suite!(OnShared<true, true>);
 }

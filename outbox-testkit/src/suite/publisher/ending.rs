@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use outbox_core::Outcome;
 
 use super::Fixture;
-use super::fixture::{DEADLINE, batch, ids, tokens};
+use super::fixture::{DEADLINE, FIRST, batch, ids, tokens};
 
 pub async fn after_the_close_all_is_unavailable(broker: &Fixture) {
     broker.deliver(&broker.messages("k", 1)).await;
@@ -28,7 +28,7 @@ pub async fn what_was_delivered_outlives_the_close(broker: &Fixture) {
 pub async fn what_was_never_polled_is_never_sent(broker: &Fixture) {
     let sent = batch(&broker.messages("never", 3));
     let mut outcomes = vec![Outcome::Unknown; sent.len()];
-    let (tokens, deadline) = (tokens(&sent), Instant::now() + DEADLINE);
+    let (tokens, deadline) = (tokens(&sent, FIRST), Instant::now() + DEADLINE);
     drop(broker.publisher.publish_fenced(&sent, &tokens, deadline, &mut outcomes));
     tokio::time::sleep(Duration::from_millis(200)).await;
     broker.deliver(&broker.messages("k", 1)).await;
@@ -47,7 +47,7 @@ pub async fn a_dropped_publish_sends_nothing_more(broker: &Fixture) {
             .collect();
         let sent = batch(&sent);
         let mut outcomes = vec![Outcome::Unknown; sent.len()];
-        let (tokens, deadline) = (tokens(&sent), Instant::now() + DEADLINE);
+        let (tokens, deadline) = (tokens(&sent, FIRST), Instant::now() + DEADLINE);
         let publish = broker.publisher.publish_fenced(&sent, &tokens, deadline, &mut outcomes);
         // Whether it is over by then doesn't matter: from here on nothing new is sent.
         let _ = tokio::time::timeout(Duration::from_micros(micros), publish).await;
@@ -69,7 +69,7 @@ pub async fn a_deadline_that_has_passed_is_no_delivery(broker: &Fixture) {
     let mut outcomes = vec![Outcome::Unknown; sent.len()];
     let (batch, now) = (batch(&sent), Instant::now());
     let publish = async {
-        let tokens = tokens(&batch);
+        let tokens = tokens(&batch, FIRST);
         broker.publisher.publish_fenced(&batch, &tokens, now, &mut outcomes).await;
     };
     tokio::time::timeout(DEADLINE, publish).await.expect("it returns at its deadline");

@@ -11,6 +11,9 @@ use super::PublisherHarness;
 /// Enough for any broker to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Nobody had a partition before.
+pub(super) const FIRST: Epoch = Epoch(1);
+
 /// A fresh destination, and a publisher to it.
 #[expect(missing_debug_implementations, reason = "a harness has nothing to show")]
 pub struct Fixture {
@@ -63,7 +66,7 @@ pub(super) async fn publish(publisher: &dyn Publisher, messages: &[Message]) -> 
     let batch = batch(messages);
     let mut outcomes = vec![Outcome::Unknown; batch.len()];
     let deadline = Instant::now() + DEADLINE;
-    publisher.publish_fenced(&batch, &tokens(&batch), deadline, &mut outcomes).await;
+    publisher.publish_fenced(&batch, &tokens(&batch, FIRST), deadline, &mut outcomes).await;
     outcomes
 }
 
@@ -75,11 +78,9 @@ pub(super) fn ids(messages: &[Message]) -> Vec<Uuid> {
     messages.iter().map(Message::id).collect()
 }
 
-/// Those of a relay that holds all of 16 partitions, and nobody held them before.
-pub(super) fn tokens(batch: &[Arc<Message>]) -> Vec<FencingToken> {
-    let token = |message: &Arc<Message>| FencingToken {
-        partition: Partition::of_message(message, 16),
-        epoch: Epoch(1),
-    };
+/// The tokens of a relay that holds all of 16 partitions, each under that epoch.
+pub fn tokens(batch: &[Arc<Message>], epoch: Epoch) -> Vec<FencingToken> {
+    let partition = |message: &Arc<Message>| Partition::of_message(message, 16);
+    let token = |message| FencingToken { partition: partition(message), epoch };
     batch.iter().map(token).collect()
 }

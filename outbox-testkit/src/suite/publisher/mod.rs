@@ -12,7 +12,7 @@ pub mod failing;
 #[doc(hidden)]
 pub mod publish;
 
-pub use fixture::Fixture;
+pub use fixture::{Fixture, tokens};
 pub use harness::PublisherHarness;
 
 /// Opens a fresh destination and runs one test on it.

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use clap::ValueEnum;
 use outbox_core::relay::RelayConfig;
-use outbox_core::{Epoch, FencingToken, Message, Outcome, Partition, Publisher};
+use outbox_core::{Epoch, Message, Outcome, Publisher};
+use outbox_testkit::suite::publisher::tokens;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -159,21 +160,9 @@ impl Side {
         };
         let mut outcomes = vec![Outcome::Unknown; batch.len()];
         let deadline = Instant::now() + RelayConfig::default().publish_timeout;
-        publisher.publish_fenced(batch, &tokens(batch), deadline, &mut outcomes).await;
+        publisher.publish_fenced(batch, &tokens(batch, Epoch(1)), deadline, &mut outcomes).await;
         let other = outcomes.iter().find(|outcome| **outcome != Outcome::Delivered);
         ensure!(other.is_none(), "the adapter says {other:?}");
         Ok(())
     }
 }
-
-/// Those of the first relay of an outbox.
-fn tokens(batch: &[Arc<Message>]) -> Vec<FencingToken> {
-    let token = |message: &Arc<Message>| FencingToken {
-        partition: Partition::of_message(message, PARTITIONS),
-        epoch: Epoch(1),
-    };
-    batch.iter().map(token).collect()
-}
-
-/// As an outbox has them by default.
-const PARTITIONS: u16 = 16;
