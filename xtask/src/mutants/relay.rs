@@ -244,9 +244,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "blamed-late",
         without: "who is alone in an outage is blamed for it",
         file: "outbox-core/src/relay/landing.rs",
-        text: "if alone && entry.fails_alone(total) {",
+        text: "if alone && entry.fails_alone(BatchId(self.next_batch), proven) {",
         instead: "if alone {",
         test: CORE.test("regressions::two_outages_dead_letter_nothing"),
+    },
+    Mutant {
+        name: "old-proof",
+        without: "what was sent before an outage is taken for its end",
+        file: "outbox-core/src/relay/window.rs",
+        text: "is_some_and(|next| proven >= Some(next))",
+        instead: "is_some_and(|_| proven.is_some())",
+        test: CORE.test("regressions::what_was_sent_before_an_outage_blames_nobody_for_it"),
     },
     Mutant {
         name: "held-lanes",
