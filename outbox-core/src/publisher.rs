@@ -86,7 +86,8 @@ pub enum Outcome {
     /// The broker, not the message: no attempt counts, and the destination rests.
     Unavailable(Reason),
     /// Another has claimed its partition at the broker, which doesn't have it: no attempt counts, and
-    /// its lane rests. Who sends it has lost the partition, or its database has lost epochs.
+    /// its lane rests. Who sends it has lost the partition, its database has lost epochs, or a former
+    /// owner is still at work.
     Fenced(Reason),
     /// No answer in time. The broker may have it.
     Unknown,

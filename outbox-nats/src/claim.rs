@@ -15,7 +15,7 @@ use crate::NatsConfig;
 use crate::fence::{Claim, Fence, Gate};
 use crate::link::{Link, api};
 use crate::lookup::{Home, look_up};
-use crate::outcome::{bar, denied};
+use crate::outcome::{bar, denied, refused};
 
 /// The header of a claim: its epoch, a decimal number.
 const EPOCH: &str = "outbox-epoch";
@@ -27,7 +27,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 /// isn't `refused`, unless the stream says so still.
 ///
 /// The outcome is that of what doesn't pass: another has claimed the partition under a later epoch,
-/// or it can't be told who has.
+/// it can't be told who has, or the stream refuses the claim.
 pub(crate) async fn claim(
     (link, config): (&Link, &NatsConfig),
     gate: &Gate,
@@ -48,8 +48,7 @@ pub(crate) async fn claim(
             return answer;
         }
         let expected = last.map(|claim| claim.sequence).unwrap_or_default();
-        let made = make(link, fence, expected).await.map_err(Outcome::Unavailable)?;
-        if let Some(sequence) = made {
+        if let Some(sequence) = make(link, fence, expected).await? {
             *last = Some(Claim { epoch: fence.epoch, sequence });
             return Ok(sequence);
         }
@@ -112,25 +111,31 @@ async fn ask(
 }
 
 /// Claims the partition after the last claim. `None` if there is another one by now.
-async fn make(link: &Link, fence: &Fence, expected: u64) -> Result<Option<u64>, Reason> {
+async fn make(link: &Link, fence: &Fence, expected: u64) -> Result<Option<u64>, Outcome> {
     let mut headers = HeaderMap::new();
     headers.insert(EPOCH, fence.epoch.0.to_string());
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     let subject = fence.subject.clone();
     let asking = link.client().request_with_headers(subject, headers, Bytes::new());
-    let answer = permitted(link, &fence.subject, asking).await?.map_err(|error| {
-        unanswered(&match error.kind() {
+    let answer = permitted(link, &fence.subject, asking).await.map_err(Outcome::Unavailable)?;
+    let answer = answer.map_err(|error| {
+        Outcome::Unavailable(unanswered(&match error.kind() {
             RequestErrorKind::NoResponders => "no stream answers".into(),
             _ => Reason::of(&error),
-        })
+        }))
     })?;
     match serde_json::from_slice(&answer.payload) {
         Ok(Response::Ok(PublishAck { sequence, .. })) => Ok(Some(sequence)),
         Ok(Response::Err { error }) if bar(error.error_code()).is_some() => Ok(None),
         Ok(Response::Err { error }) => {
-            Err(Reason::new(format!("the stream refuses the claim on the partition: {error}")))
+            let says = format!("the stream refuses the claim on the partition: {error}");
+            Err(match refused(&error, says.into()) {
+                // It isn't the message that is wrong, and the stream may be set up otherwise.
+                Outcome::Rejected(reason) => Outcome::Failed(reason),
+                outcome => outcome,
+            })
         }
-        Err(_) => Err(unanswered(&"it is no stream that answers".into())),
+        Err(_) => Err(Outcome::Unavailable(unanswered(&"it is no stream that answers".into()))),
     }
 }
 

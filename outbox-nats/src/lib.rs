@@ -98,8 +98,8 @@
 //!   is interested in them: without it, all is unavailable. One that was deleted and made anew knows no claims,
 //!   so that a former owner could have the partition until its present one sends something.
 //! - A claim is one message more of its subject. `discard: new` with `discard_new_per_subject` and
-//!   `max_msgs_per_subject` would refuse the successor's, and all of the partition is unavailable; without
-//!   `discard_new_per_subject` the last one stays, which is enough.
+//!   `max_msgs_per_subject` would refuse the successor's, and all messages of the partition would fail until they are
+//!   dead letters; without `discard_new_per_subject` the last one stays, which is enough.
 //! - After a database was restored from a backup its epochs may be lower than those that the stream has
 //!   seen. Then everything is fenced: no attempt counts, the lanes rest, and the messages wait until
 //!   `fence` gets another name, or the claims are purged from the stream.
@@ -125,6 +125,7 @@
 //! | too many requests | throttled |
 //! | a relay with a later epoch has the partition | fenced |
 //! | the fence's subject is in no stream or another, or can't be asked for | unavailable |
+//! | the stream refuses the claim | as of a message, but failed where that is rejected |
 //! | the stream or the account is full, JetStream is off, any other error that is answered | unavailable |
 //! | no server can be reached, or lets us in | unavailable |
 //! | the connection was lost, or the deadline passed, before the message was handed over | unavailable |

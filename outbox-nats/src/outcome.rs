@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::StatusCode;
-use async_nats::jetstream::{ErrorCode, publish::PublishAck, response::Response};
+use async_nats::jetstream::{Error, ErrorCode, publish::PublishAck, response::Response};
 use outbox_core::{Outcome, Reason};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -46,11 +46,11 @@ pub(crate) fn of(reply: &async_nats::Message) -> Option<Answer> {
         // A duplicate is acknowledged like any other: the stream has it.
         Response::Ok(PublishAck { .. }) => Some(Answer::Outcome(Outcome::Delivered)),
         Response::Err { error } => {
-            let (status, code) = (error.code(), error.error_code());
-            if let Some(bar) = bar(code) {
-                return Some(Answer::Barred(bar, reason(&error.to_string())));
-            }
-            Some(Answer::Outcome(refused(status, code, &error.to_string())))
+            let reason = Reason::new(format!("JetStream refuses the message: {error}"));
+            Some(match bar(error.error_code()) {
+                Some(bar) => Answer::Barred(bar, reason),
+                None => Answer::Outcome(refused(&error, reason)),
+            })
         }
     }
 }
@@ -61,20 +61,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// An earlier copy of this message is being stored just now.
 const DUPLICATE_IN_PROCESS: ErrorCode = ErrorCode(10_158);
 
-fn reason(says: &str) -> Reason {
-    Reason::new(format!("JetStream refuses the message: {says}"))
-}
-
-fn refused(status: usize, code: ErrorCode, says: &str) -> Outcome {
-    let reason = reason(says);
-    match code {
+pub(crate) fn refused(error: &Error, reason: Reason) -> Outcome {
+    match error.error_code() {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
         | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
         | ErrorCode::STREAM_SEALED => Outcome::Rejected(reason),
         // The limit of one subject, though the stream has room for others.
-        ErrorCode::STREAM_STORE_FAILED if says.contains("per subject") => Outcome::Failed(reason),
+        ErrorCode::STREAM_STORE_FAILED if error.to_string().contains("per subject") => {
+            Outcome::Failed(reason)
+        }
         DUPLICATE_IN_PROCESS => Outcome::Unknown,
-        _ if status == 429 => Outcome::Throttled(PAUSE),
+        _ if error.code() == 429 => Outcome::Throttled(PAUSE),
         // Full or out of memory, without a leader, JetStream is off, or nothing we know of: a
         // message isn't blamed before it fails alone, which the relay finds out.
         _ => Outcome::Unavailable(reason),

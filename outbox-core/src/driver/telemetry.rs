@@ -48,7 +48,7 @@ impl Telemetry {
                 warn!(publisher = name(destination), ?wait, "the broker asks to slow down");
             }
             Event::Fenced(destination, reason) => {
-                warn!(publisher = name(destination), %reason, "the broker refuses a former owner");
+                warn!(publisher = name(destination), %reason, "the broker refuses what this relay sends for a partition");
             }
             _ => {}
         }

@@ -144,8 +144,7 @@ impl Machine {
         outcome: Outcome,
         news: &mut News,
     ) -> Judgement {
-        let state = &self.destinations[flight.destination.0 as usize];
-        let (total, proven) = (state.delivered, state.proven);
+        let total = self.destinations[flight.destination.0 as usize].delivered;
         let down = match outcome {
             Outcome::Failed(reason) => {
                 news.answered = true;
@@ -177,7 +176,7 @@ impl Machine {
         let entry = self.window.get_mut(id);
         entry.batch_cap = (flight.entries.len() / 2).max(1);
         let alone = flight.entries.len() == 1;
-        if alone && entry.fails_alone(BatchId(self.next_batch), proven) {
+        if alone && entry.fails_alone(BatchId(self.next_batch), flight.proven_before) {
             return Judgement::Attempt(down);
         }
         if total > flight.delivered_before {

@@ -19,6 +19,8 @@ pub(super) struct Flight {
     pub(super) started: Duration,
     /// What the destination had delivered when it started.
     pub(super) delivered_before: u64,
+    /// The last started of the batches that it had delivered something of, then.
+    pub(super) proven_before: Option<BatchId>,
 }
 
 impl Machine {
@@ -126,8 +128,14 @@ impl Machine {
         let destination = Destination(u16::try_from(index).expect("destinations are few"));
         let state = &mut self.destinations[index];
         state.start(line);
-        let delivered_before = state.delivered;
-        let flight = Flight { destination, line, entries, started: now, delivered_before };
+        let flight = Flight {
+            destination,
+            line,
+            entries,
+            started: now,
+            delivered_before: state.delivered,
+            proven_before: state.proven,
+        };
         self.flights.insert(id, flight);
         Batch { id, destination, messages, tokens, deadline: now + self.config.publish_timeout }
     }

@@ -28,7 +28,8 @@ pub(super) struct Entry {
     pub(super) batch_cap: usize,
     /// How often it found the broker unavailable while others passed.
     pub(super) passed_over: u32,
-    /// The first batch that could start after this one, alone, last found its destination unavailable.
+    /// The first batch that could start after this one, alone, had found its destination unavailable,
+    /// since others passed the last time.
     alone_until: Option<BatchId>,
     /// How often others have passed between two of its failures alone.
     passed_by: u8,
@@ -66,12 +67,17 @@ impl Entry {
         }
     }
 
-    /// Alone it found its destination unavailable, which has taken messages of the batch `proven`. A
-    /// batch that was on the way when this one failed last proves nothing: it may have been taken
-    /// before. Returns whether the fault is its own.
+    /// Alone it found its destination unavailable, which had taken messages of the batch `proven`
+    /// before it was sent. A batch that was on the way when it failed before proves nothing: it may have
+    /// been taken earlier. Returns whether the fault is its own.
     pub(super) fn fails_alone(&mut self, next: BatchId, proven: Option<BatchId>) -> bool {
-        let passed = self.alone_until.replace(next).is_some_and(|next| proven >= Some(next));
-        self.passed_by += u8::from(passed);
+        match self.alone_until {
+            Some(first) if proven < Some(first) => {}
+            before => {
+                self.passed_by += u8::from(before.is_some());
+                self.alone_until = Some(next);
+            }
+        }
         self.passed_by >= PASSED_BY
     }
 }

@@ -6,7 +6,9 @@ use outbox_nats::{NatsConfig, NatsPublisher};
 use outbox_testkit::servers::{nats, nats_newest};
 
 use crate::consumer::Stream;
-use crate::publishing::{connect, fenced, is_fenced, is_unavailable, message, publish_as};
+use crate::publishing::{
+    connect, fenced, has_failed, is_fenced, is_unavailable, message, publish_as,
+};
 
 async fn is_refused(config: NatsConfig, topic: &str, says: &str) {
     let publisher = connect(config).await;
@@ -81,12 +83,26 @@ async fn claims_need_a_stream_that_takes_another() {
         if discard_new_per_subject {
             let says =
                 "the stream refuses the claim on the partition: maximum messages per subject";
-            assert!(is_unavailable(&outcomes[0], says), "{outcomes:?}");
+            assert!(has_failed(&outcomes[0], says), "{outcomes:?}");
         } else {
             assert_eq!(outcomes, [Outcome::Delivered]);
             assert!(is_fenced(&publish_as(&publisher, 1, &send("c")).await[0], 2));
         }
     }
+}
+
+/// FAILURES row 65, found by chaos: as an outage of the broker it lasted for ever, and all keys with a
+/// message for such a stream waited behind it.
+#[tokio::test]
+async fn a_stream_that_takes_no_claims_is_no_outage() {
+    let server = nats_newest("").await;
+    let small = stream::Config { max_message_size: 1, ..<_>::default() };
+    let stream = Stream::create_as(&server.url(), small).await;
+    let publisher = connect(with(&stream, &format!("{}.fence", stream.subject))).await;
+    let sent = [message(&format!("{}.a", stream.subject))];
+    let outcomes = publish_as(&publisher, 1, &sent).await;
+    let says = "the stream refuses the claim on the partition: message size exceeds maximum";
+    assert!(has_failed(&outcomes[0], says), "{outcomes:?}");
 }
 
 /// Seen to be delivered when it counted as a claim of an epoch long ago, and a message to the subject

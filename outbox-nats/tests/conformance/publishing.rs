@@ -76,6 +76,10 @@ pub(crate) fn is_unavailable(outcome: &Outcome, says: &str) -> bool {
     matches!(outcome, Outcome::Unavailable(reason) if reason.as_str().contains(says))
 }
 
+pub(crate) fn has_failed(outcome: &Outcome, says: &str) -> bool {
+    matches!(outcome, Outcome::Failed(reason) if reason.as_str().contains(says))
+}
+
 /// What a former owner is told, by the epoch of who has the partition.
 pub(crate) fn is_fenced(outcome: &Outcome, by: i64) -> bool {
     let says = format!("a relay with the later epoch {by} has the partition");

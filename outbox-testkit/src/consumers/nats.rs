@@ -9,9 +9,12 @@ use uuid::Uuid;
 use super::Consumer;
 
 /// A server by its URL. Each topic has a stream of its own, which also takes the claims of a fence
-/// `{topic}.fence`. One that refuses does so with all that has content.
+/// `{topic}.fence`. One that refuses takes such claims, and nothing longer.
 #[derive(Debug)]
 pub struct Nats(pub String);
+
+/// Long enough for a claim, whose headers are two small numbers, and too short for any message.
+const CLAIM: i32 = 90;
 
 impl Nats {
     async fn context(&self) -> jetstream::Context {
@@ -34,7 +37,7 @@ impl Consumer for Nats {
     }
 
     async fn refuse(&self, topic: &str) {
-        let small = stream::Config { max_message_size: 1, ..stream(topic) };
+        let small = stream::Config { max_message_size: CLAIM, ..stream(topic) };
         self.context().await.create_stream(small).await.unwrap();
     }
 

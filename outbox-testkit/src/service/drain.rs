@@ -87,7 +87,7 @@ impl Observer for Trouble {
         let told = match event {
             Event::Retried { error, .. } => format!("a message fails: {error}"),
             Event::BreakerOpened(_, reason) => format!("the broker is unavailable: {reason}"),
-            Event::Fenced(_, reason) => format!("the broker refuses a former owner: {reason}"),
+            Event::Fenced(_, reason) => format!("the broker refuses this relay: {reason}"),
             Event::Throttled(_, wait) => format!("the broker asks to wait for {wait:?}"),
             Event::StoreFailed(_, failure) => format!("the store fails: {}", failure.reason),
             Event::Panicked(part, reason) => format!("a panic in {part}: {reason}"),

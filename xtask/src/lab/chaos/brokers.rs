@@ -21,6 +21,10 @@ pub(super) struct BrokerBed {
     kind: BrokerKind,
 }
 
+/// The topic of Kafka's fence. The other topics are not to be created by relays: one that isn't there
+/// refuses messages.
+const FENCE: &str = "chaos-fence";
+
 impl BrokerBed {
     pub(super) async fn start(kind: BrokerKind, relays: usize) -> Result<Self> {
         let (server, proxies) = match kind {
@@ -51,6 +55,9 @@ impl BrokerBed {
             BrokerKind::Redis => Box::new(consumers::Redis(url)),
             BrokerKind::Sqs => Box::new(consumers::Sqs::at(address)),
         };
+        if kind == BrokerKind::KafkaFenced {
+            consumer.create(FENCE).await;
+        }
         Ok(Self { server, proxies, consumer, kind })
     }
 
@@ -63,9 +70,9 @@ impl BrokerBed {
             BrokerKind::KafkaTransactional => format!(
                 "{url}?topic_wait_ms=500&transactional_id=relay-{relay}&transaction_timeout_ms=10000"
             ),
-            BrokerKind::KafkaFenced => format!(
-                "{url}?topic_wait_ms=500&fence=chaos-fence&create_topics=true&transaction_timeout_ms=10000"
-            ),
+            BrokerKind::KafkaFenced => {
+                format!("{url}?topic_wait_ms=500&fence={FENCE}&transaction_timeout_ms=10000")
+            }
             BrokerKind::NatsFenced => format!("{url}?fence={{topic}}.fence"),
             _ => url,
         }
