@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::client::{Client, PER_REQUEST};
 use crate::fence::{Claim, Fence};
-use crate::threads::{Living, on_thread};
+use crate::threads::{Living, guarded, on_thread};
 use crate::{KafkaConfig, KafkaError, options};
 
 pub(crate) struct Pool {
@@ -163,6 +163,10 @@ impl Slot {
 /// nobody says when a partition goes to another relay.
 const MOST_IDLE: usize = 64;
 
+/// How much longer than it was given opening a producer may take until the next call of its partition
+/// opens another. One that comes late all the same is fenced, or fences, as any other.
+const LATE: Duration = Duration::from_secs(1);
+
 /// How long another producer is given way, the first time.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -237,8 +241,10 @@ impl Lent<'_> {
                 None => Client::open(&options, transactional, patience, &living).map(Some),
             };
             // If nobody waits for it any more, the next call of its partition does.
-            let turn = self.turn.take();
-            let (client, turn) = on_thread(move || (open(), turn)).await;
+            let opening = guarded(self.turn.take(), patience + LATE, open);
+            let Some((client, turn)) = opening.await else {
+                return Err(KafkaError::Unreachable("the client stands still".into()));
+            };
             self.turn = turn;
             self.slot().client = client?;
             if self.slot().client.is_some() {

@@ -19,6 +19,24 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
     }
 }
 
+/// Runs what blocks, and holds the guard meanwhile, also if this future is dropped. Only so long,
+/// as librdkafka waits by the time of day: a clock that is set back keeps it waiting. `None` if it
+/// takes longer.
+pub(crate) async fn guarded<G: Send + 'static, T: Send + 'static>(
+    guard: G,
+    most: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<(T, G)> {
+    let work = async move {
+        let result = timeout(most, on_thread(work)).await.ok()?;
+        Some((result, guard))
+    };
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Runs what nobody waits for. If there is no thread for it, what it owns is dropped here.
 pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
     if let Err(error) = thread::Builder::new().name("outbox-kafka".to_owned()).spawn(work) {

@@ -14,7 +14,7 @@ use crate::publishing::{connect, messages};
 use crate::server::Server;
 
 /// A broker of the test's own, a URL with a fence, and a topic.
-async fn own() -> (Server, String, String) {
+pub(crate) async fn own() -> (Server, String, String) {
     let server = Server::start().await;
     let topic = new_topic(&server.direct(), &[]).await;
     let fence = new_topic(&server.direct(), &[]).await;
@@ -23,7 +23,7 @@ async fn own() -> (Server, String, String) {
 }
 
 /// Publishes until all is delivered, as the relay does.
-async fn deliver_at_last(publisher: &KafkaPublisher, epoch: i64, sent: &[Message]) {
+pub(crate) async fn deliver_at_last(publisher: &KafkaPublisher, epoch: i64, sent: &[Message]) {
     let mut left = sent.to_vec();
     let by = Instant::now() + PATIENCE * 2;
     while !left.is_empty() {

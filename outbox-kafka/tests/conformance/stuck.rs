@@ -6,11 +6,13 @@ use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use outbox_core::{Outcome, Publisher};
+use outbox_core::{Message, Outcome, Partition, Publisher};
 
 use crate::broker::{PATIENCE, new_topic};
 use crate::faults::settled;
-use crate::publishing::{batch, messages, publish_within};
+use crate::fence_faults::{deliver_at_last, own};
+use crate::fencing::publish_under;
+use crate::publishing::{batch, connect, message, messages, publish_within};
 use crate::server::Server;
 
 /// Names a file: while there is one, a thread stands still.
@@ -36,20 +38,25 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 const WAITER: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <threads.h>
 #include <unistd.h>
 typedef int waiter(cnd_t *, mtx_t *, const struct timespec *);
+static atomic_int stood;
 int cnd_timedwait(cnd_t *woken, mtx_t *lock, const struct timespec *until) {
     char thread[16] = "";
     const char *mark = getenv("OUTBOX_TEST_STANDS_STILL"), *name = getenv("OUTBOX_TEST_THREAD");
     prctl(PR_GET_NAME, thread);
-    if (mark && name && strncmp(thread, name, strlen(name)) == 0 && access(mark, F_OK) == 0) {
+    const char *most = getenv("OUTBOX_TEST_MOST");
+    if (mark && name && strncmp(thread, name, strlen(name)) == 0 && access(mark, F_OK) == 0
+        && most && stood++ < atoi(most)) {
         mtx_unlock(lock);
         while (access(mark, F_OK) == 0) usleep(10000);
         mtx_lock(lock);
+        return thrd_success; /* as if woken: it may have missed that */
     }
     return ((waiter *)dlsym(RTLD_NEXT, "cnd_timedwait"))(woken, lock, until);
 }
@@ -65,7 +72,7 @@ async fn while_a_name_is_resolved_nobody_is_kept() {
     if let Some(mark) = std::env::var_os(MARK) {
         return resolve_nothing(Path::new(&mark)).await;
     }
-    again("stuck::while_a_name_is_resolved_nobody_is_kept", RESOLVER, "").await;
+    again("stuck::while_a_name_is_resolved_nobody_is_kept", RESOLVER, "", ALL).await;
 }
 
 /// FAILURES row 64: the same for the thread that begins transactions. It waits by the time of day, so that a clock
@@ -75,7 +82,7 @@ async fn a_wait_of_librdkafkas_keeps_nobody() {
     if let Some(mark) = std::env::var_os(MARK) {
         return begin_nothing(Path::new(&mark)).await;
     }
-    again("stuck::a_wait_of_librdkafkas_keeps_nobody", WAITER, "rdk:main").await;
+    again("stuck::a_wait_of_librdkafkas_keeps_nobody", WAITER, "rdk:main", ALL).await;
 }
 
 /// FAILURES row 64: and for whoever asks librdkafka, or makes another client. Seen to hang both
@@ -86,11 +93,25 @@ async fn a_wait_for_librdkafka_keeps_nobody() {
     if let Some(mark) = std::env::var_os(MARK) {
         return answer_nothing(Path::new(&mark)).await;
     }
-    again("stuck::a_wait_for_librdkafka_keeps_nobody", WAITER, "tokio").await;
+    again("stuck::a_wait_for_librdkafka_keeps_nobody", WAITER, "tokio", ALL).await;
 }
 
-/// Runs the test again with that in front of the system's libraries, for threads of that name.
-async fn again(test: &str, source: &str, thread: &str) {
+/// FAILURES row 64: nor the next call for its partition, with a fence. Seen to publish nothing more of a
+/// partition for as long as a clock had been set back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_is_never_opened_keeps_no_partition() {
+    if let Some(mark) = std::env::var_os(MARK) {
+        return open_nothing(Path::new(&mark)).await;
+    }
+    let test = "stuck::a_producer_that_is_never_opened_keeps_no_partition";
+    again(test, WAITER, "tokio", 1).await;
+}
+
+const ALL: u32 = 1_000_000;
+
+/// Runs the test again with that in front of the system's libraries, for so many waits of threads of
+/// that name.
+async fn again(test: &str, source: &str, thread: &str, most: u32) {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     fs::write(at("still.c"), source).unwrap();
@@ -99,7 +120,7 @@ async fn again(test: &str, source: &str, thread: &str) {
     assert!(compiler.arg("-ldl").status().unwrap().success());
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args(["--exact", test]).env("LD_PRELOAD", at("still.so")).env(MARK, at("mark"));
-    again.env("OUTBOX_TEST_THREAD", thread);
+    again.env("OUTBOX_TEST_THREAD", thread).env("OUTBOX_TEST_MOST", most.to_string());
     let run = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "{run:?}");
@@ -162,6 +183,23 @@ async fn answer_nothing(mark: &Path) {
     }
     assert!(mark.exists(), "it returns while the thread stands still");
     drop(marked);
+}
+
+async fn open_nothing(mark: &Path) {
+    let (server, url, topic) = own().await;
+    let publisher = connect(&url).await;
+    let mut keys = (0..).map(|n| message(&topic, &format!("key-{n}"), 10));
+    let first = keys.next().unwrap();
+    let partition = |message: &Message| Partition::of_message(message, 16);
+    let second = keys.find(|other| partition(other) != partition(&first)).unwrap();
+    // The topic is known by this.
+    deliver_at_last(&publisher, 1, &[first]).await;
+    let marked = Mark::put(mark);
+    let outcomes = publish_under(&publisher, 1, &[second.clone()], Duration::from_secs(2)).await;
+    assert_ne!(outcomes, [Outcome::Delivered]);
+    deliver_at_last(&publisher, 1, &[second]).await;
+    assert!(mark.exists(), "it is delivered while the thread stands still");
+    drop((marked, server));
 }
 
 fn is_unavailable(outcome: &Outcome) -> bool {

@@ -30,6 +30,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: KAFKA.test("faults::a_connection_cut_in_mid_batch_makes_no_duplicate"),
     },
     Mutant {
+        name: "kafka-fence-turn",
+        without: "a producer that is never opened keeps its partition for ever",
+        file: "outbox-kafka/src/pool.rs",
+        text: "guarded(self.turn.take(), patience + LATE, open)",
+        instead: "guarded(self.turn.take(), LATE * 3600, open)",
+        test: KAFKA.test("stuck::a_producer_that_is_never_opened_keeps_no_partition"),
+    },
+    Mutant {
         name: "kafka-purge",
         without: "what was given up is sent later",
         file: "outbox-kafka/src/call.rs",
