@@ -107,39 +107,6 @@ fn poison_that_looks_like_an_outage_ends_as_a_dead_letter() {
     assert!(dead, "{:?}", bench.machine);
 }
 
-/// Each batch of the others starts before it has failed, and lands after. Seen to live for ever when only
-/// what started after its last failure, and landed before its next one, told it from an outage.
-#[test]
-fn poison_that_fails_before_others_land_ends_as_a_dead_letter() {
-    let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
-    let config = RelayConfig { retry, concurrency: 2, ..RelayConfig::default() };
-    let mut bench = Bench::with(Ordering::Independent, config);
-    let poison = bench.enqueue(&["poison"])[0].id();
-    bench.fetch();
-    let down = || vec![Outcome::Unavailable("connection reset".into())];
-    let first = bench.batch();
-    bench.published(&first, down());
-    bench.enqueue(&["first"]);
-    bench.fetch();
-    let mut others = bench.batch();
-    for n in 0..20 {
-        bench.enqueue(&[format!("key-{n}").as_str()]);
-        bench.fetch();
-        bench.published(&others, vec![Outcome::Delivered]);
-        let again = bench.batch();
-        assert_eq!(ids(&again), [poison]);
-        others = bench.batch();
-        bench.published(&again, down());
-        while bench.commands.iter().any(|command| matches!(command, Command::Settle(_))) {
-            bench.settle();
-        }
-        if bench.database.died() == [poison] {
-            return;
-        }
-    }
-    panic!("it lives: {:?}", bench.machine);
-}
-
 /// Seen to fail when any message that found the broker unavailable opened the breaker: it took 159
 /// seconds, most of them between probes of those that could not pass.
 #[test]

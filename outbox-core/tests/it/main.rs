@@ -3,6 +3,7 @@
 mod answers;
 mod behind;
 mod bench;
+mod blame;
 mod driver;
 mod machine;
 mod metrics;

@@ -122,33 +122,6 @@ fn two_outages_dead_letter_nothing() {
     assert!(bench.database.died().is_empty());
 }
 
-/// FAILURES row 18: a message met one outage three times, alone, and was taken for its cause, as batches
-/// landed meanwhile that the broker had taken before.
-#[test]
-fn what_was_sent_before_an_outage_blames_nobody_for_it() {
-    let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
-    let config = RelayConfig { retry, concurrency: 3, ..RelayConfig::default() };
-    let mut bench = Bench::with(Ordering::Independent, config);
-    let mut on_the_way: Vec<_> = ["a", "b", "c"]
-        .into_iter()
-        .map(|key| {
-            bench.enqueue(&[key]);
-            bench.fetch();
-            bench.batch()
-        })
-        .collect();
-    let unlucky = on_the_way.remove(0);
-    bench.published(&unlucky, vec![down()]);
-    for taken_before in on_the_way {
-        bench.published(&taken_before, vec![Outcome::Delivered]);
-        let again = bench.batch();
-        assert_eq!(ids(&again), ids(&unlucky));
-        bench.published(&again, vec![down()]);
-    }
-    bench.drive(200, |_| down());
-    assert!(bench.database.died().is_empty());
-}
-
 /// After a restore a new row had the place of one whose settlement had lost its answer.
 #[test]
 fn a_place_given_out_again_is_read_once_it_is_free() {

@@ -195,7 +195,8 @@ async fn open_nothing(mark: &Path) {
     // The topic is known by this.
     deliver_at_last(&publisher, 1, &[first]).await;
     let marked = Mark::put(mark);
-    let outcomes = publish_under(&publisher, 1, &[second.clone()], Duration::from_secs(2)).await;
+    let outcomes =
+        publish_under(&publisher, 1, std::slice::from_ref(&second), Duration::from_secs(2)).await;
     assert_ne!(outcomes, [Outcome::Delivered]);
     deliver_at_last(&publisher, 1, &[second]).await;
     assert!(mark.exists(), "it is delivered while the thread stands still");

@@ -82,8 +82,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "nats-refusals",
         without: "what JetStream refuses counts as delivered",
         file: "outbox-nats/src/outcome.rs",
-        text: "Some(Answer::Outcome(refused(status, code, &error.to_string())))",
-        instead: "let _ = refused(status, code, &error.to_string());\n            Some(Answer::Outcome(Outcome::Delivered))",
+        text: "None => Answer::Outcome(refused(&error, reason)),",
+        instead: "None => Answer::Outcome(Outcome::Delivered),",
         test: NATS.test("oldest::limits::a_sealed_stream_rejects"),
     },
     Mutant {

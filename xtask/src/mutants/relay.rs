@@ -254,7 +254,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "outbox-core/src/relay/window.rs",
         text: "Some(first) if proven < Some(first) => {}",
         instead: "Some(_) if proven.is_none() => {}",
-        test: CORE.test("regressions::what_was_sent_before_an_outage_blames_nobody_for_it"),
+        test: CORE.test("blame::what_was_sent_before_an_outage_blames_nobody_for_it"),
     },
     Mutant {
         name: "proof-in-time",
@@ -262,7 +262,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "outbox-core/src/relay/window.rs",
         text: "Some(first) if proven < Some(first) => {}",
         instead: "Some(first) if proven < Some(first) => self.alone_until = Some(next),",
-        test: CORE.test("machine::poison_that_fails_before_others_land_ends_as_a_dead_letter"),
+        test: CORE.test("blame::poison_that_fails_before_others_land_ends_as_a_dead_letter"),
     },
     Mutant {
         name: "held-lanes",
