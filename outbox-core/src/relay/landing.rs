@@ -161,10 +161,11 @@ impl Machine {
             Outcome::Fenced(reason) => {
                 news.answered = true;
                 news.fenced = Some(reason);
-                // It will be so until the lease is lost, or somebody has looked.
-                return Judgement::Later(
-                    self.config.breaker.at_least_half(u32::MAX, &mut self.rng),
-                );
+                // It may be so for a moment, until the lease is lost, or until somebody has looked.
+                let entry = self.window.get_mut(id);
+                let tries = entry.passed_over;
+                entry.passed_over = tries.saturating_add(1);
+                return Judgement::Later(self.config.breaker.at_least_half(tries, &mut self.rng));
             }
             // The broker works, and did not answer for this one.
             Outcome::Delivered | Outcome::Unknown if total > flight.delivered_before => {

@@ -26,7 +26,7 @@ pub(super) struct Entry {
     /// The largest batch it may travel in: halved each time a batch with it finds the broker
     /// unavailable, so that a message that causes this ends up alone.
     pub(super) batch_cap: usize,
-    /// How often it found the broker unavailable while others passed.
+    /// How often it found the broker unavailable while others passed, or was fenced.
     pub(super) passed_over: u32,
     /// The first batch that could start after this one, alone, had found its destination unavailable,
     /// since others passed the last time.

@@ -368,3 +368,24 @@ fn what_a_fence_refuses_waits_and_counts_no_attempt() {
     bench.drive(2_000, |_| Outcome::Delivered);
     assert_eq!((bench.database.backlog(), bench.database.died().len()), (0, 0));
 }
+
+/// Who has a partition may be fenced for a moment by a former owner. Seen to rest for the longest time
+/// at once.
+#[test]
+fn what_a_fence_refuses_is_soon_tried_again_and_then_less_often() {
+    let breaker = RelayConfig::default().breaker;
+    let mut bench = Bench::new(Ordering::Independent);
+    bench.enqueue(&["a"]);
+    bench.fetch();
+    let first = bench.batch();
+    bench.published(&first, vec![Outcome::Fenced("another".into())]);
+    let (mut refused, mut waits) = (bench.now, Vec::new());
+    for _ in 0..20 {
+        let batch = bench.batch();
+        waits.push(bench.now - refused);
+        refused = bench.now;
+        bench.published(&batch, vec![Outcome::Fenced("another".into())]);
+    }
+    assert!(waits[0] <= breaker.first, "{waits:?}");
+    assert!(waits[19] >= breaker.cap / 2, "{waits:?}");
+}
