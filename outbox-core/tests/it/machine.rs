@@ -382,7 +382,7 @@ fn what_a_fence_refuses_is_soon_tried_again_and_then_less_often() {
     let (mut refused, mut waits) = (bench.now, Vec::new());
     for _ in 0..20 {
         let batch = bench.batch();
-        waits.push(bench.now - refused);
+        waits.push(bench.now.saturating_sub(refused));
         refused = bench.now;
         bench.published(&batch, vec![Outcome::Fenced("another".into())]);
     }
