@@ -26,9 +26,10 @@ pub(crate) trait Disturbance: Sync {
         std::future::pending()
     }
 
-    /// So many transactions have been committed; their writer waits for this.
-    fn committed(&self, transactions: u64) -> impl Future<Output = ()> + Send {
-        let _ = transactions;
+    /// So many transactions have been committed, and that is what the relays met; the writer of the
+    /// last one waits for this.
+    fn committed(&self, transactions: u64, watch: &Watch) -> impl Future<Output = ()> + Send {
+        let _ = (transactions, watch);
         std::future::ready(())
     }
 }
@@ -122,7 +123,7 @@ pub(crate) async fn run<S: Service>(
 
     let ledger = Ledger::default();
     let writers = (0..WRITERS)
-        .map(|writer| write(service, &ledger, load, writer, &target.topic, disturbance));
+        .map(|writer| write(service, &ledger, load, writer, &target.topic, disturbance, &watch));
     tokio::select! {
         _ = futures::future::join_all(writers) => {}
         () = disturbance.go_on() => unreachable!("it goes on until it is dropped"),
@@ -157,6 +158,7 @@ async fn write(
     writer: u64,
     topic: &str,
     disturbance: &impl Disturbance,
+    watch: &Watch,
 ) {
     let history = || ledger.history.lock().unwrap();
     for number in (writer..load.transactions).step_by(usize::try_from(WRITERS).unwrap()) {
@@ -175,7 +177,7 @@ async fn write(
             history().committed(number);
             ends(|ends| ends.committed += 1);
             let committed = ledger.committed.fetch_add(1, Ordering::Relaxed) + 1;
-            disturbance.committed(committed).await;
+            disturbance.committed(committed, watch).await;
         } else {
             history().rolled_back(number);
             ends(|ends| ends.rolled_back += 1);

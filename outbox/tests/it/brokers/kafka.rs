@@ -19,8 +19,12 @@ impl Broker for Kafka {
         consumers::Kafka(self.server.address())
     }
 
-    async fn restart(&mut self) {
-        self.server.restart().await;
+    async fn go_down(&mut self) {
+        self.server.kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.server.start_again().await;
     }
 }
 

@@ -1,10 +1,12 @@
-//! Every database and every ORM with every broker, which is restarted in between.
+//! Every database and every ORM with every broker, which is gone for a while in between.
 
 mod kafka;
 mod nats;
 mod rabbitmq;
 mod redis;
 mod sqs;
+
+use std::time::Duration;
 
 use outbox_testkit::consumers::Consumer;
 use outbox_testkit::history::Bounds;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use crate::databases;
 use crate::run::{Calm, Disturbance, Load, Target, Written, run};
 use crate::service::{Diesel, SeaOrm, Service, Sqlx};
+use crate::watch::Watch;
 
 /// 10,000 messages that are committed, and a fourth of that number which are not.
 const LOAD: Load = Load { transactions: 2500, messages_each: 5, keys: 125 };
@@ -35,8 +38,10 @@ trait Broker {
         Uuid::now_v7().to_string()
     }
 
-    /// An outage, with what was under way.
-    async fn restart(&mut self);
+    /// With what is under way.
+    async fn go_down(&mut self);
+
+    async fn come_back(&mut self);
 
     /// A new destination.
     async fn target(&self) -> Target {
@@ -60,11 +65,13 @@ async fn from_every_store(mut broker: impl Broker) {
         databases::postgres(),
         databases::postgres(),
     );
-    let outage = Outage { ready: Semaphore::new(0), begun: Semaphore::new(0) };
-    let restarted = async {
+    let outage = Outage::default();
+    let gone_for_a_while = async {
         outage.ready.acquire_many(STORES).await.unwrap().forget();
         outage.begun.close();
-        broker.restart().await;
+        broker.go_down().await;
+        outage.noticed.acquire_many(STORES).await.unwrap().forget();
+        broker.come_back().await;
     };
     let (one, two, three, four, five, ()) = tokio::join!(
         Box::pin(written(Sqlx::of(&sqlite).await, &targets[0], &outage)),
@@ -72,10 +79,9 @@ async fn from_every_store(mut broker: impl Broker) {
         Box::pin(written(Sqlx::of(&postgres).await, &targets[2], &outage)),
         Box::pin(written(Diesel::of(&by_diesel).await, &targets[3], &outage)),
         Box::pin(written(SeaOrm::of(&by_sea_orm).await, &targets[4], &outage)),
-        restarted,
+        gone_for_a_while,
     );
     for (target, written) in targets.iter().zip([one, two, three, four, five]) {
-        assert!(written.watch.undelivered() > 0, "the outage was over before it was noticed");
         let bounds = written.watch.bounds();
         written.judge(broker.consumer().arrived(&target.topic).await, bounds);
     }
@@ -98,16 +104,24 @@ async fn written(service: impl Service, target: &Target, outage: &Outage) -> Wri
     run(&service, &service, target, LOAD, outage).await
 }
 
-/// Begins when each store has written a fourth. Its writers wait for that: the rest they write
-/// while the broker is down, so that no relay misses it.
+/// Begins when each store has written a fourth, for which its writers wait: the rest they write from
+/// then on. Ends when each store has met it: some servers are back before a relay misses them.
 struct Outage {
     ready: Semaphore,
     /// Closed when it begins.
     begun: Semaphore,
+    noticed: Semaphore,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        let [ready, begun, noticed] = [(); 3].map(|()| Semaphore::new(0));
+        Self { ready, begun, noticed }
+    }
 }
 
 impl Disturbance for Outage {
-    async fn committed(&self, transactions: u64) {
+    async fn committed(&self, transactions: u64, watch: &Watch) {
         let fourth = LOAD.committed() / 4;
         if transactions == fourth {
             self.ready.add_permits(1);
@@ -115,6 +129,12 @@ impl Disturbance for Outage {
         if transactions >= fourth {
             let closed = self.begun.acquire().await;
             closed.expect_err("it has no permits");
+        }
+        if transactions == LOAD.committed() {
+            while watch.undelivered() == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            self.noticed.add_permits(1);
         }
     }
 }

@@ -19,8 +19,12 @@ impl Broker for Nats {
         consumers::Nats(self.server.url())
     }
 
-    async fn restart(&mut self) {
-        self.server.restart().await;
+    async fn go_down(&mut self) {
+        self.server.kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.server.start_again().await;
     }
 }
 

@@ -17,8 +17,11 @@ impl Broker for RabbitMq {
     }
 
     /// No crash: a quorum queue with a single member of RabbitMQ 3.10 may find no leader after one.
-    async fn restart(&mut self) {
+    async fn go_down(&mut self) {
         self.0.stop();
+    }
+
+    async fn come_back(&mut self) {
         self.0.start_again().await;
     }
 }

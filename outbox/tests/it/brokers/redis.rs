@@ -17,8 +17,12 @@ impl Broker for Redis {
         consumers::Redis(self.0.url())
     }
 
-    async fn restart(&mut self) {
-        self.0.restart().await;
+    async fn go_down(&mut self) {
+        self.0.kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.0.start_again().await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outbox_testkit::consumers::{self, Consumer};
-use outbox_testkit::faults::Proxy;
+use outbox_testkit::faults::{Held, Proxy};
 use outbox_testkit::servers::{self, Server};
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ use super::{Broker, from_every_store};
 struct Sqs {
     server: Server,
     proxy: Proxy,
+    /// While nothing gets through.
+    held: Option<Held>,
 }
 
 impl Broker for Sqs {
@@ -30,11 +32,14 @@ impl Broker for Sqs {
         format!("{}.fifo", Uuid::now_v7())
     }
 
-    async fn restart(&mut self) {
-        let held = self.proxy.hold_all();
+    async fn go_down(&mut self) {
+        self.held = Some(self.proxy.hold_all());
         tokio::time::sleep(Duration::from_secs(2)).await;
         self.proxy.cut();
-        drop(held);
+    }
+
+    async fn come_back(&mut self) {
+        self.held = None;
     }
 }
 
@@ -42,5 +47,5 @@ impl Broker for Sqs {
 async fn sqs_from_every_store() {
     let server = servers::sqs().await;
     let proxy = Proxy::start(server.address()).unwrap();
-    Box::pin(from_every_store(Sqs { server, proxy })).await;
+    Box::pin(from_every_store(Sqs { server, proxy, held: None })).await;
 }
