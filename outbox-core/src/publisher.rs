@@ -41,7 +41,7 @@ pub trait Publisher: Send + Sync {
     /// for whoever holds no partitions `tokens` is empty.
     ///
     /// A broker that can compare has a message refused whose epoch is older than one that it has
-    /// seen for that partition: [`Outcome::Fenced`]. A publisher for any other broker leaves this as it
+    /// seen for that partition, or whose partition it doesn't let be claimed: [`Outcome::Fenced`]. A publisher for any other broker leaves this as it
     /// is. One that wraps another hands the tokens on.
     async fn publish_fenced(
         &self,
@@ -86,8 +86,8 @@ pub enum Outcome {
     /// The broker, not the message: no attempt counts, and the destination rests.
     Unavailable(Reason),
     /// Another has claimed its partition at the broker, which doesn't have it: no attempt counts, and
-    /// its lane rests. Who sends it has lost the partition, its database has lost epochs, or a former
-    /// owner is still at work.
+    /// its lane rests. Who sends it has lost the partition, its database has lost epochs, a former
+    /// owner is still at work, or no further claim is taken.
     Fenced(Reason),
     /// No answer in time. The broker may have it.
     Unknown,

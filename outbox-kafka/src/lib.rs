@@ -99,7 +99,7 @@
 //! | the topic was deleted meanwhile | failed, then rejected; in a transaction first unavailable, with all of the batch |
 //! | nothing, of a message that follows a refused one in its lane, in a transaction | throttled, for no time |
 //! | nothing: no new producer can be connected, or the publisher is closed | unavailable |
-//! | nothing: with a fence, a relay with a later epoch has the partition | fenced |
+//! | nothing: with a fence, a relay with a later epoch has the partition, or other producers of it become the newest until there is no time left | fenced |
 //! | nothing: with a fence, and there are no epochs | unavailable |
 //! | fenced while it writes, with a fence: another producer has taken over | the same call goes on, or finds that it is refused; fenced, too, if there is no time for that |
 //! | fenced while it commits, with a fence | unknown: librdkafka may have tried the commit before, with success, and doesn't say so |

@@ -4,25 +4,31 @@
 //! a producer. And one that lost messages, was purged, or ended by a fatal error has gaps in its
 //! sequence numbers; no repair of librdkafka's is waited for, the next call gets a new one.
 
+mod lent;
+
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use outbox_core::{FencingToken, Partition};
 use rdkafka::config::ClientConfig;
-use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
-use crate::client::{Client, PER_REQUEST};
+use crate::client::Client;
 use crate::fence::{Claim, Fence};
-use crate::threads::{Living, guarded, on_thread};
+use crate::threads::{Living, on_thread};
 use crate::{KafkaConfig, KafkaError, options};
+
+pub(crate) use lent::{Lent, Requests};
 
 pub(crate) struct Pool {
     size: usize,
     idle: Mutex<Vec<Slot>>,
     permits: Semaphore,
+    /// For opening producers, those included for which nobody waits any more.
+    opening: Arc<Semaphore>,
     connect_timeout: Duration,
     transactional: bool,
     /// If there is one, slots are made as partitions of the outbox need them.
@@ -62,6 +68,7 @@ impl Pool {
             size: config.connections,
             idle: Mutex::new((0..slots).map(slot).collect()),
             permits: Semaphore::new(config.connections),
+            opening: Arc::new(Semaphore::new(MOST_OPENING)),
             connect_timeout: config.connect_timeout(),
             transactional: config.transactional_id.is_some() || fence.is_some(),
             fence,
@@ -106,20 +113,8 @@ impl Pool {
             Some((fence, token)) => self.claimed(fence, token),
             None => self.idle().pop().expect("there are as many slots as permits"),
         };
-        let requests = Requests::Full;
-        let mut lent = Lent {
-            pool: self,
-            slot: Some(slot),
-            keep: false,
-            requests,
-            pause: PAUSE,
-            _permit: permit,
-            turn,
-        };
-        if !lent.slot().client.as_ref().is_some_and(Client::is_calm) {
-            lent.reconnect(by, Requests::Full).await.map_err(Denied::Failed)?;
-        }
-        Ok(lent)
+        let lent = Lent::new(self, slot, permit, turn);
+        lent.connected(by).await.map_err(Denied::Failed)
     }
 
     /// Waits for the calls that are under way, and disconnects.
@@ -148,6 +143,18 @@ impl Pool {
         })
     }
 
+    /// What opens a producer, unless too many still do.
+    fn counted<T>(
+        &self,
+        open: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<impl FnOnce() -> T + Send + 'static, KafkaError> {
+        let permit = self.opening.clone().try_acquire_owned().map_err(|_| stands_still())?;
+        Ok(move || {
+            let _permit = permit;
+            open()
+        })
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,146 +170,12 @@ impl Slot {
 /// nobody says when a partition goes to another relay.
 const MOST_IDLE: usize = 64;
 
-/// How much longer than it was given opening a producer may take until the next call of its partition
-/// opens another. One that comes late all the same is fenced, or fences, as any other.
-const LATE: Duration = Duration::from_secs(1);
+/// How many producers may be opened at the same time. Each keeps one of the threads on which
+/// everything waits that blocks, of which there are 512 in a Tokio runtime.
+const MOST_OPENING: usize = 64;
 
-/// How long another producer is given way, the first time.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// A producer on loan. Dropped without [`Lent::keep`], its client is purged and thrown away.
-pub(crate) struct Lent<'a> {
-    pool: &'a Pool,
-    /// `None` only while it is dropped.
-    slot: Option<Slot>,
-    keep: bool,
-    requests: Requests,
-    /// How long another producer of the same id is given way, the next time.
-    pause: Duration,
-    _permit: SemaphorePermit<'a>,
-    turn: Option<OwnedMutexGuard<()>>,
-}
-
-/// How many messages a producer puts into a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Requests {
-    /// As many as fit.
-    Full,
-    /// One, so that what is refused is known.
-    OneByOne,
-}
-
-impl Lent<'_> {
-    pub(crate) fn client(&mut self) -> &mut Client {
-        self.slot().client.as_mut().expect("it is away only while it is lent to a thread")
-    }
-
-    /// Gives the client back for the next call, if nothing is wrong with it.
-    pub(crate) fn keep(mut self) {
-        self.keep = self.requests == Requests::Full && self.client().is_calm();
-    }
-
-    /// Lends the client to a thread that may block. If this future is dropped before the thread
-    /// has begun, it never does.
-    pub(crate) async fn block_on<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Client) -> T + Send + 'static,
-    ) -> T {
-        let mut client = self.slot().client.take().expect("it is lent to one thread at a time");
-        let (client, result) = on_thread(move || {
-            let result = work(&mut client);
-            (client, result)
-        })
-        .await;
-        self.slot().client = Some(client);
-        result
-    }
-
-    /// Throws the client away for a new one.
-    pub(crate) async fn reconnect(
-        &mut self,
-        by: Instant,
-        requests: Requests,
-    ) -> Result<(), KafkaError> {
-        drop(self.slot().client.take());
-        self.requests = requests;
-        let mut options = self.slot().options.clone();
-        if requests == Requests::OneByOne {
-            options.set(PER_REQUEST, "1");
-        }
-        let transactional = self.pool.transactional;
-        loop {
-            let left = by.saturating_duration_since(Instant::now());
-            let patience = left.min(self.pool.connect_timeout);
-            let (options, claim) = (options.clone(), self.slot().claim.clone());
-            let living = self.pool.living.clone();
-            let open = move || match claim {
-                Some(claim) => claim.open(&options, patience, &living),
-                None => Client::open(&options, transactional, patience, &living).map(Some),
-            };
-            // If nobody waits for it any more, the next call of its partition does.
-            let opening = guarded(self.turn.take(), patience + LATE, open);
-            let Some((client, turn)) = opening.await else {
-                return Err(KafkaError::Unreachable("the client stands still".into()));
-            };
-            self.turn = turn;
-            self.slot().client = client?;
-            if self.slot().client.is_some() {
-                return Ok(());
-            }
-            self.give_way(by).await;
-            if Instant::now() >= by {
-                return Err(self.contested());
-            }
-        }
-    }
-
-    /// Another producer of the same transactional id may do what it has begun: two that end each
-    /// other's transactions would never commit one.
-    pub(crate) async fn give_way(&mut self, by: Instant) {
-        let until = by.min(Instant::now() + self.pause);
-        self.pause *= 2;
-        tokio::time::sleep_until(until.into()).await;
-    }
-
-    /// What is wrong if another producer has become the newest of a partition.
-    pub(crate) fn fenced(&mut self) -> Option<KafkaError> {
-        let is_fenced = self.slot().claim.is_some() && self.client().is_fenced();
-        is_fenced.then(|| self.contested())
-    }
-
-    fn contested(&mut self) -> KafkaError {
-        let partition = self.slot().partition().expect("only partitions are fenced");
-        KafkaError::Contested { partition: partition.0 }
-    }
-
-    fn slot(&mut self) -> &mut Slot {
-        self.slot.as_mut().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let Some(mut slot) = self.slot.take() else { return };
-        if !self.keep {
-            drop(slot.client.take());
-        }
-        if self.pool.fence.is_some() {
-            let least_used = {
-                let mut idle = self.pool.idle();
-                idle.push(slot);
-                (idle.len() > MOST_IDLE).then(|| idle.remove(0))
-            };
-            drop(least_used);
-        } else if self.keep || self.pool.transactional {
-            // The last that was used is the first to be used again. One that has failed may have
-            // left a transaction open, for which consumers wait: the next producer of its id ends
-            // it.
-            self.pool.idle().push(slot);
-        } else {
-            self.pool.idle().insert(0, slot);
-        }
-    }
+fn stands_still() -> KafkaError {
+    KafkaError::Unreachable("the client stands still".into())
 }
 
 #[cfg(test)]
@@ -319,11 +192,9 @@ mod tests {
         let pool = Pool::new(&config, Living::default());
         for partition in 0..100 {
             let token = FencingToken { partition: Partition(partition), epoch: Epoch(1) };
-            let slot = Some(pool.claimed(pool.fence.as_ref().unwrap(), token));
+            let slot = pool.claimed(pool.fence.as_ref().unwrap(), token);
             let permit = pool.permits.acquire().await.unwrap();
-            let (requests, pause) = (Requests::Full, PAUSE);
-            let (pool, keep) = (&pool, false);
-            drop(Lent { pool, slot, keep, requests, pause, _permit: permit, turn: None });
+            drop(Lent::new(&pool, slot, permit, None));
         }
         let kept: Vec<_> = pool.idle().iter().filter_map(Slot::partition).collect();
         assert_eq!(kept, (36..100).map(Partition).collect::<Vec<_>>(), "the last that were used");
@@ -341,5 +212,49 @@ mod tests {
         assert!(timeout(Duration::from_millis(500), turn()).await.is_err(), "it is still opened");
         let by = Duration::from_secs(30);
         assert!(timeout(by, turn()).await.is_ok(), "it keeps its turn for ever");
+    }
+
+    /// Seen to be made again by who got the turn before the first had put it back: two producers of
+    /// one partition, which fenced each other call after call.
+    #[test]
+    fn a_producer_that_takes_too_long_is_the_next_calls_too() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (ends, ended) = std::sync::mpsc::channel::<()>();
+            // No thread is left to open a producer.
+            let busy = tokio::task::spawn_blocking(move || ended.recv());
+            let config = "kafka://127.0.0.1:1?fence=slow&connect_timeout_ms=1000".parse().unwrap();
+            let pool = Arc::new(Pool::new(&config, Living::default()));
+            let calls = [100, 10_000].map(|most| {
+                let (pool, most) = (Arc::clone(&pool), Duration::from_millis(most));
+                let token = FencingToken { partition: Partition(0), epoch: Epoch(1) };
+                tokio::spawn(
+                    async move { pool.lend(Some(token), Instant::now() + most).await.is_ok() },
+                )
+            });
+            for call in calls {
+                assert!(!call.await.unwrap());
+            }
+            assert_eq!(pool.idle().len(), 1);
+            drop(ends);
+            assert!(busy.await.unwrap().is_err());
+        });
+    }
+
+    /// What blocks in them has no end that anybody knows. Seen to take every thread of the runtime.
+    #[tokio::test]
+    async fn no_more_producers_are_opened_than_there_are_threads_for() {
+        let config = "kafka://127.0.0.1:1?fence=many".parse().unwrap();
+        let pool = Pool::new(&config, Living::default());
+        let openings: Vec<_> = (0..MOST_OPENING).map(|_| pool.counted(|| ()).unwrap()).collect();
+        assert!(matches!(pool.counted(|| ()), Err(KafkaError::Unreachable(_))));
+        for open in openings {
+            open();
+        }
+        assert!(pool.counted(|| ()).is_ok());
     }
 }

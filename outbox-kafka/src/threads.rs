@@ -21,15 +21,16 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
 
 /// Runs what blocks, and holds the guard meanwhile, also if this future is dropped. Only so long,
 /// as librdkafka waits by the time of day: a clock that is set back keeps it waiting. `None` if it
-/// takes longer.
+/// takes longer. The guard comes back in any case, for the caller to put things in order before the
+/// next one has it.
 pub(crate) async fn guarded<G: Send + 'static, T: Send + 'static>(
     guard: G,
     most: Duration,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Option<(T, G)> {
+) -> (Option<T>, G) {
     let work = async move {
-        let result = timeout(most, on_thread(work)).await.ok()?;
-        Some((result, guard))
+        let result = timeout(most, on_thread(work)).await.ok();
+        (result, guard)
     };
     match tokio::spawn(work).await {
         Ok(result) => result,

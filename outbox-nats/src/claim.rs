@@ -130,8 +130,10 @@ async fn make(link: &Link, fence: &Fence, expected: u64) -> Result<Option<u64>, 
         Ok(Response::Err { error }) => {
             let says = format!("the stream refuses the claim on the partition: {error}");
             Err(match refused(&error, says.into()) {
-                // It isn't the message that is wrong, and the stream may be set up otherwise.
+                // Neither would the stream take a message, and it may be set up otherwise.
                 Outcome::Rejected(reason) => Outcome::Failed(reason),
+                // It would take messages, so that none is to blame.
+                Outcome::Failed(reason) => Outcome::Fenced(reason),
                 outcome => outcome,
             })
         }

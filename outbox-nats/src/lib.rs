@@ -98,8 +98,8 @@
 //!   is interested in them: without it, all is unavailable. One that was deleted and made anew knows no claims,
 //!   so that a former owner could have the partition until its present one sends something.
 //! - A claim is one message more of its subject. `discard: new` with `discard_new_per_subject` and
-//!   `max_msgs_per_subject` would refuse the successor's, and all messages of the partition would fail until they are
-//!   dead letters; without `discard_new_per_subject` the last one stays, which is enough.
+//!   `max_msgs_per_subject` would refuse the successor's: all messages of the partition are fenced, and wait until the
+//!   stream is set up otherwise; without `discard_new_per_subject` the last one stays, which is enough.
 //! - After a database was restored from a backup its epochs may be lower than those that the stream has
 //!   seen. Then everything is fenced: no attempt counts, the lanes rest, and the messages wait until
 //!   `fence` gets another name, or the claims are purged from the stream.

@@ -256,7 +256,8 @@ impl Machine {
     }
 
     /// Lets a lane wait until then while others go on. Of its messages only the first stays in
-    /// memory, and none if there are many such lanes.
+    /// memory, and none if there are many such lanes: how often it was tried is forgotten with it,
+    /// and these wait for as long as lanes that were tried often.
     fn rest_lane(&mut self, lane: LaneId, now: Duration, until: Duration) {
         if self.lanes.get(lane).queue.is_empty() {
             return;
@@ -265,8 +266,9 @@ impl Machine {
             self.put_aside(lane, 1, now);
             self.lanes.rest(lane, until);
         } else {
+            let longest = self.config.breaker.at_least_half(u32::MAX, &mut self.rng);
             self.put_aside(lane, 0, now);
-            self.read_later(lane, until);
+            self.read_later(lane, now + longest);
         }
     }
 

@@ -67,3 +67,25 @@ fn poison_that_fails_before_others_land_ends_as_a_dead_letter() {
     }
     panic!("it lives: {:?}", bench.machine);
 }
+
+/// How often a lane was tried is known only of those that have a message in memory. Seen to try the others
+/// every 50 to 100 ms, for as long as they were refused.
+#[test]
+fn many_lanes_that_a_fence_refuses_are_seldom_tried() {
+    let config = RelayConfig { window_messages: 4, ..RelayConfig::default() };
+    let breaker = config.breaker;
+    let mut bench = Bench::with(Ordering::Independent, config);
+    let keys: Vec<_> = (0..12).map(|key| key.to_string()).collect();
+    bench.enqueue(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut tries = 0;
+    while bench.now < breaker.cap * 10 {
+        bench.drive(100, |_| {
+            tries += 1;
+            Outcome::Fenced("another".into())
+        });
+    }
+    // Twenty of the longest intervals, and not more than ten shorter ones before them.
+    assert!(tries < 12 * 30, "{tries}");
+    bench.drive(2_000, |_| Outcome::Delivered);
+    assert_eq!(bench.database.backlog(), 0);
+}

@@ -82,6 +82,9 @@ pub(crate) fn has_failed(outcome: &Outcome, says: &str) -> bool {
 
 /// What a former owner is told, by the epoch of who has the partition.
 pub(crate) fn is_fenced(outcome: &Outcome, by: i64) -> bool {
-    let says = format!("a relay with the later epoch {by} has the partition");
-    matches!(outcome, Outcome::Fenced(reason) if reason.as_str().contains(&says))
+    is_fenced_for(outcome, &format!("a relay with the later epoch {by} has the partition"))
+}
+
+pub(crate) fn is_fenced_for(outcome: &Outcome, says: &str) -> bool {
+    matches!(outcome, Outcome::Fenced(reason) if reason.as_str().contains(says))
 }

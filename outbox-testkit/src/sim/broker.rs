@@ -35,8 +35,8 @@ pub(super) struct Nature {
     pub(super) counted: u32,
     /// Outages that it met alone.
     pub(super) outages_met: u32,
-    /// The last of them.
-    last_outage: u32,
+    /// The last of them, as one relay saw it.
+    last_outage: (usize, u32),
     pub(super) was_rejected: bool,
 }
 
@@ -50,7 +50,7 @@ impl Nature {
             breaking: false,
             counted: 0,
             outages_met: 0,
-            last_outage: 0,
+            last_outage: (0, 0),
             was_rejected: false,
         }
     }
@@ -64,7 +64,7 @@ impl Nature {
     }
 
     /// It was alone when the broker was out of reach.
-    fn meets(&mut self, outage: u32) {
+    fn meets(&mut self, outage: (usize, u32)) {
         self.outages_met += u32::from(self.last_outage != outage);
         self.last_outage = outage;
     }
@@ -232,7 +232,7 @@ impl World {
             };
             nature.counted += u32::from(counts);
             if matches!(outcome, Outcome::Unavailable(_)) && sending.messages.len() == 1 {
-                nature.meets(self.outages);
+                nature.meets((relay, self.outages + self.relays[relay].resets));
             }
             self.tally.unknown_outcomes += u64::from(*outcome == Outcome::Unknown);
             let size = sending.messages.len();
@@ -251,7 +251,7 @@ impl World {
 
     /// The connections of a relay break: acknowledgements that were under way are lost.
     fn reset_broker(&mut self, relay: usize) {
-        self.outages += 1;
+        self.relays[relay].resets += 1;
         let mut batches: Vec<BatchId> = self.relays[relay].sending.keys().copied().collect();
         batches.sort_unstable();
         let mut lost = 0;

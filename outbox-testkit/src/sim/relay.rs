@@ -34,6 +34,8 @@ pub(super) struct Relay {
     pub(super) sending: HashMap<BatchId, Sending>,
     /// How often its connections to the broker will break while they are in use.
     pub(super) breaks: usize,
+    /// How often they did.
+    pub(super) resets: u32,
     /// It wants to be called then.
     pub(super) timer_at: Option<Duration>,
     pub(super) stopping: bool,

@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "kafka-fence-turn",
         without: "a producer that is never opened keeps its partition for ever",
-        file: "outbox-kafka/src/pool.rs",
+        file: "outbox-kafka/src/pool/lent.rs",
         text: "guarded(self.turn.take(), patience + LATE, open)",
         instead: "guarded(self.turn.take(), LATE * 3600, open)",
         test: KAFKA.test("stuck::a_producer_that_is_never_opened_keeps_no_partition"),
