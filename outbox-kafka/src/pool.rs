@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use outbox_core::{FencingToken, Partition};
 use rdkafka::config::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
@@ -143,16 +143,10 @@ impl Pool {
         })
     }
 
-    /// What opens a producer, unless too many still do.
-    fn counted<T>(
-        &self,
-        open: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<impl FnOnce() -> T + Send + 'static, KafkaError> {
-        let permit = self.opening.clone().try_acquire_owned().map_err(|_| stands_still())?;
-        Ok(move || {
-            let _permit = permit;
-            open()
-        })
+    /// For opening a producer, once not too many still are.
+    async fn opening(&self, by: Instant) -> Result<OwnedSemaphorePermit, KafkaError> {
+        let permit = timeout_at(by.into(), self.opening.clone().acquire_owned()).await;
+        permit.map(|permit| permit.expect("it is never closed")).map_err(|_| stands_still())
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
@@ -250,11 +244,13 @@ mod tests {
     async fn no_more_producers_are_opened_than_there_are_threads_for() {
         let config = "kafka://127.0.0.1:1?fence=many".parse().unwrap();
         let pool = Pool::new(&config, Living::default());
-        let openings: Vec<_> = (0..MOST_OPENING).map(|_| pool.counted(|| ()).unwrap()).collect();
-        assert!(matches!(pool.counted(|| ()), Err(KafkaError::Unreachable(_))));
-        for open in openings {
-            open();
+        let mut openings = Vec::new();
+        for _ in 0..MOST_OPENING {
+            openings.push(pool.opening(Instant::now() + Duration::from_secs(30)).await.unwrap());
         }
-        assert!(pool.counted(|| ()).is_ok());
+        let another = pool.opening(Instant::now() + Duration::from_millis(10)).await;
+        assert!(matches!(another, Err(KafkaError::Unreachable(_))));
+        openings.pop();
+        assert!(pool.opening(Instant::now() + Duration::from_secs(30)).await.is_ok());
     }
 }

@@ -125,7 +125,7 @@
 //! | too many requests | throttled |
 //! | a relay with a later epoch has the partition | fenced |
 //! | the fence's subject is in no stream or another, or can't be asked for | unavailable |
-//! | the stream refuses the claim | as of a message, but failed where that is rejected |
+//! | the stream refuses the claim | as of a message, but failed where that is rejected, and fenced where that is failed |
 //! | the stream or the account is full, JetStream is off, any other error that is answered | unavailable |
 //! | no server can be reached, or lets us in | unavailable |
 //! | the connection was lost, or the deadline passed, before the message was handed over | unavailable |

@@ -178,7 +178,7 @@ pub enum Event {
     BreakerClosed(Destination),
     /// A destination asked to wait.
     Throttled(Destination, Duration),
-    /// At a destination another has claimed some partition, and what this relay sends is refused.
+    /// At a destination what this relay sends for some partition is refused: [`Outcome::Fenced`].
     Fenced(Destination, Reason),
     /// The store failed; what was read is read anew.
     StoreFailed(StoreCall, StoreFailure),

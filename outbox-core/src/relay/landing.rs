@@ -27,7 +27,16 @@ enum Judgement {
     /// It goes back to the front of its lane, nothing counted.
     Again,
     /// So it does, but others go first for so long.
-    Later(Duration),
+    Later(Wait),
+}
+
+/// How long a lane lets others go first.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// If its first message stays in memory.
+    kept: Duration,
+    /// If it doesn't, and how often it was tried is forgotten.
+    dropped: Duration,
 }
 
 impl Machine {
@@ -46,8 +55,8 @@ impl Machine {
         let mut lanes: Vec<LaneId> = flight.entries.iter().map(|id| self.lane_of(*id)).collect();
         lanes.dedup();
         let news = self.land(now, &flight, outcomes);
-        for (lane, delay) in &news.late {
-            self.rest_lane(*lane, now, now + *delay);
+        for (lane, wait) in &news.late {
+            self.rest_lane(*lane, now, *wait);
         }
         for lane in lanes {
             self.list_lane(lane);
@@ -74,8 +83,8 @@ impl Machine {
                 Some((same, followers)) if same == lane => followers,
                 _ => {
                     let judgement = self.judge(flight, id, outcome, &mut news);
-                    if let Judgement::Later(delay) = &judgement {
-                        news.late.push((lane, *delay));
+                    if let Judgement::Later(wait) = judgement {
+                        news.late.push((lane, wait));
                     }
                     let (followers, has_verdict) = self.decide_lane(id, judgement);
                     decided = Some((lane, followers));
@@ -165,7 +174,8 @@ impl Machine {
                 let entry = self.window.get_mut(id);
                 let tries = entry.passed_over;
                 entry.passed_over = tries.saturating_add(1);
-                return Judgement::Later(self.config.breaker.at_least_half(tries, &mut self.rng));
+                let mut after = |tries| self.config.breaker.at_least_half(tries, &mut self.rng);
+                return Judgement::Later(Wait { kept: after(tries), dropped: after(u32::MAX) });
             }
             // The broker works, and did not answer for this one.
             Outcome::Delivered | Outcome::Unknown if total > flight.delivered_before => {
@@ -184,8 +194,8 @@ impl Machine {
             // The broker works for others. Until it is known which message it is that it doesn't
             // work for, they are soon tried again, in smaller batches.
             entry.passed_over = entry.passed_over.saturating_add(u32::from(alone));
-            let tries = entry.passed_over;
-            return Judgement::Later(self.config.breaker.at_least_half(tries, &mut self.rng));
+            let wait = self.config.breaker.at_least_half(entry.passed_over, &mut self.rng);
+            return Judgement::Later(Wait { kept: wait, dropped: wait });
         }
         news.down = Some(down);
         Judgement::Again
@@ -255,20 +265,18 @@ impl Machine {
         }
     }
 
-    /// Lets a lane wait until then while others go on. Of its messages only the first stays in
-    /// memory, and none if there are many such lanes: how often it was tried is forgotten with it,
-    /// and these wait for as long as lanes that were tried often.
-    fn rest_lane(&mut self, lane: LaneId, now: Duration, until: Duration) {
+    /// Lets a lane wait while others go on. Of its messages only the first stays in memory, and none
+    /// if there are many such lanes.
+    fn rest_lane(&mut self, lane: LaneId, now: Duration, wait: Wait) {
         if self.lanes.get(lane).queue.is_empty() {
             return;
         }
         if self.lanes.resting() < self.config.window_messages.div_ceil(2) {
             self.put_aside(lane, 1, now);
-            self.lanes.rest(lane, until);
+            self.lanes.rest(lane, now + wait.kept);
         } else {
-            let longest = self.config.breaker.at_least_half(u32::MAX, &mut self.rng);
             self.put_aside(lane, 0, now);
-            self.read_later(lane, now + longest);
+            self.read_later(lane, now + wait.dropped);
         }
     }
 
@@ -297,5 +305,5 @@ struct News {
     down: Option<Reason>,
     fenced: Option<Reason>,
     /// Lanes that let others go first, and for how long.
-    late: Vec<(LaneId, Duration)>,
+    late: Vec<(LaneId, Wait)>,
 }

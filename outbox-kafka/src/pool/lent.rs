@@ -96,14 +96,18 @@ impl<'a> Lent<'a> {
         }
         let transactional = self.pool.transactional;
         loop {
+            let permit = self.pool.opening(by).await?;
             let left = by.saturating_duration_since(Instant::now());
             let patience = left.min(self.pool.connect_timeout);
             let (options, claim) = (options.clone(), self.slot().claim.clone());
             let living = self.pool.living.clone();
-            let open = self.pool.counted(move || match claim {
-                Some(claim) => claim.open(&options, patience, &living),
-                None => Client::open(&options, transactional, patience, &living).map(Some),
-            })?;
+            let open = move || {
+                let _permit = permit;
+                match claim {
+                    Some(claim) => claim.open(&options, patience, &living),
+                    None => Client::open(&options, transactional, patience, &living).map(Some),
+                }
+            };
             // If nobody waits for it any more, the next call of its partition does.
             let opened = guarded(self.turn.take(), patience + LATE, open);
             let (client, turn) = opened.await;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use outbox_testkit::consumers::Consumer;
 use outbox_testkit::history::Bounds;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::databases;
@@ -105,7 +106,8 @@ async fn written(service: impl Service, target: &Target, outage: &Outage) -> Wri
 }
 
 /// Begins when each store has written a fourth, for which its writers wait: the rest they write from
-/// then on. Ends when each store has met it: some servers are back before a relay misses them.
+/// then on. Ends when the relays of each store have met it, for which one of its writers waits: some
+/// servers are back before anybody misses them.
 struct Outage {
     ready: Semaphore,
     /// Closed when it begins.
@@ -130,10 +132,14 @@ impl Disturbance for Outage {
             let closed = self.begun.acquire().await;
             closed.expect_err("it has no permits");
         }
-        if transactions == LOAD.committed() {
-            while watch.undelivered() == 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        if transactions == fourth {
+            let before = watch.undelivered();
+            let meet = async {
+                while watch.undelivered() == before {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(Duration::from_mins(3), meet).await.expect("its relays never met the outage");
             self.noticed.add_permits(1);
         }
     }
