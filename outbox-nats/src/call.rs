@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::NatsConfig;
-use crate::link::{Link, api};
+use crate::link::{Link, api, patience};
 use crate::lookup::{Home, look_up};
 use crate::mapping::Outgoing;
 use crate::outcome::{self, Answer, Bar, Denial};
@@ -65,9 +65,6 @@ pub(crate) enum End {
     Late,
 }
 
-/// The longest patience.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 impl<'a> Call<'a> {
     /// `None` if the connection is lost.
     pub(crate) async fn new(
@@ -81,7 +78,7 @@ impl<'a> Call<'a> {
         let replies = link.client().subscribe(format!("{inbox}.*")).await.ok()?;
         let heard = Instant::now();
         let (unsent, subjects) = by_subjects(link.answering(), unsent);
-        let patience = PATIENCE.min(deadline.saturating_duration_since(heard) / 2);
+        let patience = patience(deadline);
         Some(Self {
             link,
             config,

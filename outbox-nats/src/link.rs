@@ -1,5 +1,6 @@
 //! A connection that can be cut off.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{self, timeout, timeout_at};
 
 use crate::fence::Gates;
 use crate::mapping::Outgoing;
@@ -47,6 +49,14 @@ const QUESTIONS: usize = 16;
 
 /// How many refusals a call may be late by.
 const DENIALS: usize = 1024;
+
+/// The longest patience.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long nothing may be heard before somebody wonders why.
+pub(crate) fn patience(deadline: time::Instant) -> Duration {
+    PATIENCE.min(deadline.saturating_duration_since(time::Instant::now()) / 2)
+}
 
 /// The client waits that long before it reconnects; it is over long before.
 const NEVER: Duration = Duration::MAX;
@@ -207,6 +217,29 @@ impl Link {
         }
         self.answered(handed);
         Ok(())
+    }
+
+    /// What the server is asked. If it says nothing for long it is asked for an echo, without which
+    /// nobody may be there any more: the connection ends. `None` then, and at the deadline.
+    pub(crate) async fn answer<T>(
+        &self,
+        deadline: time::Instant,
+        asking: impl Future<Output = T>,
+    ) -> Option<T> {
+        let (mut asking, patience) = (pin!(asking), patience(deadline));
+        if let Ok(answer) = timeout(patience, &mut asking).await {
+            return Some(answer);
+        }
+        tokio::select! {
+            answer = &mut asking => return Some(answer),
+            echo = timeout(patience, self.round_trip()) => {
+                if !matches!(echo, Ok(Ok(()))) {
+                    self.end();
+                    return None;
+                }
+            }
+        }
+        timeout_at(deadline, asking).await.ok()
     }
 
     /// What has not been sent up to this number isn't sent any more: if there can be any such

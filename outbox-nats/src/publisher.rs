@@ -185,8 +185,8 @@ impl NatsPublisher {
         outcomes: &mut [Outcome],
     ) {
         let reason = loop {
-            let Ok(round) = timeout_at(deadline, rounds.next(outcomes)).await else {
-                break LATE.into();
+            let Some(round) = link.answer(deadline, rounds.next(outcomes)).await else {
+                break if link.is_lost() { Reason::of(&NatsError::Lost) } else { LATE.into() };
             };
             if round.is_empty() {
                 return;

@@ -191,6 +191,18 @@ async fn a_connection_cut_in_mid_batch_leaves_unknown_what_may_be_there() {
     assert_eq!(stream.count().await, 12, "what is sent again is stored once, under the same claim");
 }
 
+/// FAILURES row 66, found by chaos: a claim that was asked for there ended no connection, as no message
+/// waited for an answer. Seen to publish nothing more for the three minutes until the client noticed.
+#[tokio::test]
+async fn a_connection_on_which_no_claim_is_answered_is_left() {
+    let (_server, stream, proxy, publisher) = through_proxy().await;
+    proxy.half_open();
+    let batch = [message(&stream.subject)];
+    let outcomes = publish_as(&publisher, 2, &batch).await;
+    assert!(matches!(outcomes[..], [Outcome::Unavailable(_)]), "{outcomes:?}");
+    assert_eq!(publish_as(&publisher, 2, &batch).await, [Outcome::Delivered]);
+}
+
 /// That it was barred at first says nothing of what became of it then. Seen to be unavailable, though
 /// it was there, when its first outcome stood until it had another.
 #[tokio::test]

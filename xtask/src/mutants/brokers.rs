@@ -119,6 +119,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: NATS.test("fencing::a_former_owner_is_refused_after_its_successor"),
     },
     Mutant {
+        name: "nats-fence-echo",
+        without: "a connection that nobody answers on is kept if nothing but claims is sent",
+        file: "outbox-nats/src/link.rs",
+        text: "if !matches!(echo, Ok(Ok(()))) {",
+        instead: "if echo.is_err() && patience.is_zero() {",
+        test: NATS.test("fencing::a_connection_on_which_no_claim_is_answered_is_left"),
+    },
+    Mutant {
         name: "nats-fence-order",
         without: "what is refused for a moment is overtaken by what follows it",
         file: "outbox-nats/src/rounds.rs",
