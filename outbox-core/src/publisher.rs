@@ -41,8 +41,9 @@ pub trait Publisher: Send + Sync {
     /// for whoever holds no partitions `tokens` is empty.
     ///
     /// A broker that can compare has a message refused whose epoch is older than one that it has
-    /// seen for that partition, or whose partition it doesn't let be claimed: [`Outcome::Fenced`]. A publisher for any other broker leaves this as it
-    /// is. One that wraps another hands the tokens on.
+    /// seen for that partition, or whose partition it doesn't let be claimed: [`Outcome::Fenced`]. A
+    /// publisher for any other broker leaves this as it is. One that wraps another hands the tokens
+    /// on.
     async fn publish_fenced(
         &self,
         batch: &[Arc<Message>],

@@ -239,18 +239,23 @@ mod tests {
         });
     }
 
-    /// What blocks in them has no end that anybody knows. Seen to take every thread of the runtime.
+    /// Also those for which nobody waits any more: what blocks in them may never end. Seen to open
+    /// another for each call.
     #[tokio::test]
     async fn no_more_producers_are_opened_than_there_are_threads_for() {
         let config = "kafka://127.0.0.1:1?fence=many".parse().unwrap();
         let pool = Pool::new(&config, Living::default());
-        let mut openings = Vec::new();
-        for _ in 0..MOST_OPENING {
-            openings.push(pool.opening(Instant::now() + Duration::from_secs(30)).await.unwrap());
-        }
-        let another = pool.opening(Instant::now() + Duration::from_millis(10)).await;
-        assert!(matches!(another, Err(KafkaError::Unreachable(_))));
-        openings.pop();
-        assert!(pool.opening(Instant::now() + Duration::from_secs(30)).await.is_ok());
+        let most = u32::try_from(MOST_OPENING).unwrap();
+        let _others = pool.opening.acquire_many(most - 1).await.unwrap();
+        let lend = |partition, by| {
+            let token = FencingToken { partition: Partition(partition), epoch: Epoch(1) };
+            pool.lend(Some(token), Instant::now() + by)
+        };
+        let last = timeout(Duration::from_millis(500), lend(0, Duration::from_secs(5))).await;
+        assert!(last.is_err(), "nobody answers");
+        let Err(Denied::Failed(error)) = lend(1, Duration::from_millis(100)).await else {
+            panic!("one too many is opened")
+        };
+        assert_eq!(error.to_string(), stands_still().to_string());
     }
 }

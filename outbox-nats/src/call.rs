@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::NatsConfig;
-use crate::link::{Link, api, patience};
+use crate::link::{End, Link, api, patience};
 use crate::lookup::{Home, look_up};
 use crate::mapping::Outgoing;
 use crate::outcome::{self, Answer, Bar, Denial};
@@ -55,14 +55,6 @@ struct Pending<'a> {
     subject: usize,
     number: u64,
     _permit: SemaphorePermit<'a>,
-}
-
-/// Why a call ended too early.
-pub(crate) enum End {
-    /// The connection was lost.
-    Lost,
-    /// The deadline has passed.
-    Late,
 }
 
 impl<'a> Call<'a> {

@@ -11,6 +11,7 @@ use async_nats::rustls::{self, crypto::CryptoProvider};
 use async_nats::{Client, Event, ServerError, jetstream};
 use bytes::Bytes;
 use futures::StreamExt;
+use outbox_core::Reason;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{self, timeout, timeout_at};
@@ -49,6 +50,25 @@ const QUESTIONS: usize = 16;
 
 /// How many refusals a call may be late by.
 const DENIALS: usize = 1024;
+
+/// Why a call ended too early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The connection was lost.
+    Lost,
+    /// The deadline has passed.
+    Late,
+}
+
+impl End {
+    /// Of what was not handed over.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Lost => Reason::of(&NatsError::Lost),
+            Self::Late => "the deadline came before the NATS server took the message".into(),
+        }
+    }
+}
 
 /// The longest patience.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -220,26 +240,27 @@ impl Link {
     }
 
     /// What the server is asked. If it says nothing for long it is asked for an echo, without which
-    /// nobody may be there any more: the connection ends. `None` then, and at the deadline.
+    /// nobody may be there any more: the connection ends.
     pub(crate) async fn answer<T>(
         &self,
         deadline: time::Instant,
         asking: impl Future<Output = T>,
-    ) -> Option<T> {
+    ) -> Result<T, End> {
         let (mut asking, patience) = (pin!(asking), patience(deadline));
         if let Ok(answer) = timeout(patience, &mut asking).await {
-            return Some(answer);
+            return Ok(answer);
         }
         tokio::select! {
-            answer = &mut asking => return Some(answer),
+            answer = &mut asking => return Ok(answer),
             echo = timeout(patience, self.round_trip()) => {
                 if !matches!(echo, Ok(Ok(()))) {
                     self.end();
-                    return None;
+                    return Err(End::Lost);
                 }
             }
         }
-        timeout_at(deadline, asking).await.ok()
+        let late = |_| if self.is_lost() { End::Lost } else { End::Late };
+        timeout_at(deadline, asking).await.map_err(late)
     }
 
     /// What has not been sent up to this number isn't sent any more: if there can be any such

@@ -14,9 +14,9 @@ use serde::de::IgnoredAny;
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard, Semaphore};
 use tokio::time::{self, timeout, timeout_at};
 
-use crate::call::{Call, End};
+use crate::call::Call;
 use crate::fence::Fence;
-use crate::link::{Link, api};
+use crate::link::{End, Link, api};
 use crate::mapping::Outgoing;
 use crate::outcome::{Bar, denied};
 use crate::rounds::Rounds;
@@ -164,16 +164,12 @@ impl NatsPublisher {
         let shared = (&self.config, &self.permits);
         let call = timeout_at(deadline, Call::new(link, shared, deadline, messages)).await;
         let Some(mut call) = call.unwrap_or_default() else {
-            unavailable(outcomes, &indices, &Reason::of(&NatsError::Lost));
+            unavailable(outcomes, &indices, &End::Lost.reason());
             return Vec::new();
         };
         let end = timeout_at(deadline, call.run(outcomes)).await.unwrap_or(Err(End::Late));
         let unsent: Vec<_> = call.unsent().collect();
-        let reason = match end {
-            Err(End::Late) => LATE.into(),
-            _ => Reason::of(&NatsError::Lost),
-        };
-        unavailable(outcomes, &unsent, &reason);
+        unavailable(outcomes, &unsent, &end.err().unwrap_or(End::Lost).reason());
         call.barred()
     }
 
@@ -184,9 +180,10 @@ impl NatsPublisher {
         mut rounds: Rounds<'_>,
         outcomes: &mut [Outcome],
     ) {
-        let reason = loop {
-            let Some(round) = link.answer(deadline, rounds.next(outcomes)).await else {
-                break if link.is_lost() { Reason::of(&NatsError::Lost) } else { LATE.into() };
+        let end = loop {
+            let round = match link.answer(deadline, rounds.next(outcomes)).await {
+                Ok(round) => round,
+                Err(end) => break end,
             };
             if round.is_empty() {
                 return;
@@ -194,14 +191,12 @@ impl NatsPublisher {
             let barred = self.send(link, deadline, round, outcomes).await;
             rounds.again(barred, outcomes);
             if link.is_lost() {
-                break Reason::of(&NatsError::Lost);
+                break End::Lost;
             }
         };
-        rounds.end(&reason, outcomes);
+        rounds.end(&end.reason(), outcomes);
     }
 }
-
-const LATE: &str = "the deadline came before the NATS server took the message";
 
 const NO_EPOCHS: &str = "the option `fence` needs the epochs of a relay, which are missing";
 

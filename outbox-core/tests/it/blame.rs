@@ -68,8 +68,8 @@ fn poison_that_fails_before_others_land_ends_as_a_dead_letter() {
     panic!("it lives: {:?}", bench.machine);
 }
 
-/// How often a lane was tried is known only of those that have a message in memory. Seen to try the others
-/// every 50 to 100 ms, for as long as they were refused.
+/// How often a lane was tried is known only of those that have a message in memory. Seen to try the
+/// others every 50 to 100 ms, for as long as they were refused.
 #[test]
 fn many_lanes_that_a_fence_refuses_are_seldom_tried() {
     let config = RelayConfig { window_messages: 4, ..RelayConfig::default() };

@@ -369,8 +369,8 @@ fn what_a_fence_refuses_waits_and_counts_no_attempt() {
     assert_eq!((bench.database.backlog(), bench.database.died().len()), (0, 0));
 }
 
-/// Who has a partition may be fenced for a moment by a former owner. Seen to rest for the longest time
-/// at once.
+/// Who has a partition may be fenced for a moment by a former owner. Seen to rest for the longest
+/// time at once.
 #[test]
 fn what_a_fence_refuses_is_soon_tried_again_and_then_less_often() {
     let breaker = RelayConfig::default().breaker;

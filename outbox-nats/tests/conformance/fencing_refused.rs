@@ -62,8 +62,8 @@ async fn claims_need_a_stream_that_keeps_them() {
     is_refused(fenced(&stream), &stream.subject, "and be kept there").await;
 }
 
-/// The claim of a successor is a message more of its subject. Seen to count attempts until all messages
-/// of the partition were dead letters.
+/// The claim of a successor is a message more of its subject. Seen to count as a failed attempt
+/// of each message, though the stream would take them.
 #[tokio::test]
 async fn claims_need_a_stream_that_takes_another() {
     let server = nats_newest("").await;

@@ -34,7 +34,7 @@ pub(super) struct Relay {
     pub(super) sending: HashMap<BatchId, Sending>,
     /// How often its connections to the broker will break while they are in use.
     pub(super) breaks: usize,
-    /// How often they did.
+    /// How often they did: outages that only this relay meets.
     pub(super) resets: u32,
     /// It wants to be called then.
     pub(super) timer_at: Option<Duration>,

@@ -37,7 +37,7 @@ pub(super) struct World {
     pub(super) topics: Vec<Arc<str>>,
     pub(super) defective: HashSet<Uuid>,
     pub(super) tally: Tally,
-    /// How often the broker went away, or a connection to it.
+    /// How often the broker went away.
     pub(super) outages: u32,
     /// Crashes, pauses, lost leases and failed calls: each may repeat what was in flight.
     pub(super) disturbances: u64,

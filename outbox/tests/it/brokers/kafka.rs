@@ -19,12 +19,8 @@ impl Broker for Kafka {
         consumers::Kafka(self.server.address())
     }
 
-    async fn go_down(&mut self) {
-        self.server.kill();
-    }
-
-    async fn come_back(&mut self) {
-        self.server.start_again().await;
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

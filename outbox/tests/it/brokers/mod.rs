@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use outbox_testkit::consumers::Consumer;
 use outbox_testkit::history::Bounds;
+use outbox_testkit::servers::Server;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -39,10 +40,16 @@ trait Broker {
         Uuid::now_v7().to_string()
     }
 
-    /// With what is under way.
-    async fn go_down(&mut self);
+    fn server(&mut self) -> &mut Server;
 
-    async fn come_back(&mut self);
+    /// With what is under way.
+    async fn go_down(&mut self) {
+        self.server().kill();
+    }
+
+    async fn come_back(&mut self) {
+        self.server().start_again().await;
+    }
 
     /// A new destination.
     async fn target(&self) -> Target {

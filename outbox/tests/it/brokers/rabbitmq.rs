@@ -16,13 +16,13 @@ impl Broker for RabbitMq {
         consumers::RabbitMq(self.0.url())
     }
 
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
+    }
+
     /// No crash: a quorum queue with a single member of RabbitMQ 3.10 may find no leader after one.
     async fn go_down(&mut self) {
         self.0.stop();
-    }
-
-    async fn come_back(&mut self) {
-        self.0.start_again().await;
     }
 }
 

@@ -17,12 +17,8 @@ impl Broker for Redis {
         consumers::Redis(self.0.url())
     }
 
-    async fn go_down(&mut self) {
-        self.0.kill();
-    }
-
-    async fn come_back(&mut self) {
-        self.0.start_again().await;
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
     }
 }
 

@@ -32,6 +32,10 @@ impl Broker for Sqs {
         format!("{}.fifo", Uuid::now_v7())
     }
 
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     async fn go_down(&mut self) {
         self.held = Some(self.proxy.hold_all());
         tokio::time::sleep(Duration::from_secs(2)).await;
